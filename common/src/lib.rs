@@ -1,0 +1,1 @@
+//! Domain types, limits, clock, randomness, errors and the object-store seam.

@@ -1,0 +1,1 @@
+//! Background work: merge, publish, clean, retain, delete.

@@ -1,0 +1,1 @@
+//! The write path: WAL, batching, upload, commit, acknowledge.

@@ -1,0 +1,1 @@
+//! The MetadataStore seam, typed cluster state, sessions, commits, leadership, coordinators.

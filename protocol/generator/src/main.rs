@@ -1,0 +1,2 @@
+//! Generates the protocol's messages.
+fn main() {}

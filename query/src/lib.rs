@@ -1,0 +1,1 @@
+//! The read path: log reads, Kafka fetch semantics.

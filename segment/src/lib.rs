@@ -1,0 +1,1 @@
+//! Every stored byte layout and object name; no I/O.

@@ -1,0 +1,1 @@
+//! The `alluvium` server, its handlers and command line.

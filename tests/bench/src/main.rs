@@ -1,0 +1,2 @@
+//! Figures against Apache Kafka.
+fn main() {}
