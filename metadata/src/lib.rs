@@ -1,1 +1,3 @@
 //! The MetadataStore seam, typed cluster state, sessions, commits, leadership, coordinators.
+
+pub mod topic_config;

@@ -1,0 +1,148 @@
+//! The settings of one topic that the log acts upon, typed.
+
+use std::collections::BTreeMap;
+
+use super::by_name;
+
+/// When a batch is acknowledged (`alluvium.durability`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is fsynced in the write-ahead log of its leader.
+    Local,
+    /// When it is in object storage and its commit is in the metadata store.
+    Object,
+}
+
+/// Whose clock stamps records (`message.timestamp.type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The leader's, at the moment of append.
+    LogAppendTime,
+}
+
+/// The codec of stored batches (`compression.type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompressionType {
+    /// As the producer sent them.
+    Producer,
+    /// Not compressed.
+    Uncompressed,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// What happens to old records (`cleanup.policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// Only the latest record for each key is kept.
+    pub compact: bool,
+    /// Records beyond the retention limits are deleted.
+    pub delete: bool,
+}
+
+/// The settings of one topic that the log acts upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// When a batch is acknowledged.
+    pub durability: Durability,
+    /// Largest batch accepted, in bytes, header included.
+    pub max_message_bytes: usize,
+    /// Whose clock stamps records.
+    pub timestamp_type: TimestampType,
+    /// How far a record's timestamp may lie before the broker's time; `None`: any.
+    pub timestamp_before_max_ms: Option<i64>,
+    /// How far a record's timestamp may lie after the broker's time; `None`: any.
+    pub timestamp_after_max_ms: Option<i64>,
+    /// Codec of stored batches.
+    pub compression_type: CompressionType,
+    /// What happens to old records.
+    pub cleanup_policy: CleanupPolicy,
+}
+
+impl TopicSettings {
+    /// Reads the settings of a topic over the broker-wide defaults, both already validated: what is absent or
+    /// unreadable stands at Kafka's default.
+    pub fn parse(configs: &BTreeMap<String, String>, defaults: &BTreeMap<String, String>) -> Self {
+        let text = |name: &str| -> &str {
+            configs
+                .get(name)
+                .or_else(|| defaults.get(name))
+                .map(|value| value.trim())
+                .or_else(|| by_name(name).map(|definition| definition.default))
+                .unwrap_or_default()
+        };
+        let policies = text("cleanup.policy");
+        let has = |policy| policies.split(',').any(|item| item.trim() == policy);
+        Self {
+            durability: match text("alluvium.durability") {
+                "object" => Durability::Object,
+                _ => Durability::Local,
+            },
+            max_message_bytes: text("max.message.bytes").parse().unwrap_or(1_048_588),
+            timestamp_type: match text("message.timestamp.type") {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            timestamp_before_max_ms: limit(text("message.timestamp.before.max.ms")),
+            timestamp_after_max_ms: limit(text("message.timestamp.after.max.ms")),
+            compression_type: match text("compression.type") {
+                "uncompressed" => CompressionType::Uncompressed,
+                "gzip" => CompressionType::Gzip,
+                "snappy" => CompressionType::Snappy,
+                "lz4" => CompressionType::Lz4,
+                "zstd" => CompressionType::Zstd,
+                _ => CompressionType::Producer,
+            },
+            cleanup_policy: CleanupPolicy {
+                compact: has("compact"),
+                delete: has("delete"),
+            },
+        }
+    }
+}
+
+/// Kafka writes "no limit" as the largest number.
+fn limit(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|limit| *limit != i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_beat_broker_wide_defaults_beat_kafkas() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let defaults = [
+            pair("max.message.bytes", "2000"),
+            pair("cleanup.policy", "compact"),
+        ]
+        .into();
+        let configs = [
+            pair("max.message.bytes", "1000"),
+            pair("alluvium.durability", "object"),
+        ]
+        .into();
+        let settings = TopicSettings::parse(&configs, &defaults);
+        assert_eq!(settings.max_message_bytes, 1000);
+        assert_eq!(settings.durability, Durability::Object);
+        assert_eq!(
+            settings.cleanup_policy,
+            CleanupPolicy {
+                compact: true,
+                delete: false
+            }
+        );
+        assert_eq!(settings.timestamp_before_max_ms, None);
+        assert_eq!(settings.timestamp_after_max_ms, Some(3_600_000));
+        assert_eq!(settings.compression_type, CompressionType::Producer);
+    }
+}
