@@ -1,3 +1,4 @@
 //! The MetadataStore seam, typed cluster state, sessions, commits, leadership, coordinators.
 
+pub mod store;
 pub mod topic_config;
