@@ -9,6 +9,7 @@ pub mod clock;
 pub mod epoch;
 pub mod error;
 pub mod limits;
+pub mod object_store;
 pub mod offset;
 pub mod producer;
 pub mod rand;

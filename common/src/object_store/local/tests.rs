@@ -1,0 +1,171 @@
+//! What the local folder promises beyond the conformance suite.
+
+use std::path::{Path as FsPath, PathBuf};
+
+use ::object_store::path::Path;
+use ::object_store::{ObjectStoreExt, PutMode, PutOptions};
+
+use super::*;
+use crate::object_store::{Failure, FailureKind, conformance};
+use crate::rand::SeededRandom;
+
+fn open(root: &FsPath, seed: u64) -> LocalFolder {
+    LocalFolder::open(root, SeededRandom::new(seed).as_ref()).expect("open")
+}
+
+/// Every file below `root`, relative to it, locks of living stores aside.
+fn files(root: &FsPath) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("read a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name() != Some("lock".as_ref()) {
+                found.push(path.strip_prefix(root).expect("below").to_path_buf());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn conforms() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(folder.path(), 1);
+    let exceptions = conformance::Exceptions {
+        honours_create: true,
+    };
+    conformance::run(&store, "suite", exceptions).await;
+}
+
+#[tokio::test]
+async fn an_object_is_a_plain_file_and_nothing_else_stays() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(&folder.path().join("new/nested"), 1);
+    let name = Path::from("a/b/c");
+    store.put(&name, "content".into()).await.expect("put");
+    let created = store.put_opts(&name, "other".into(), PutMode::Create.into());
+    created.await.expect_err("it is there");
+    let dropped = store.put_multipart(&name).await.expect("begin");
+    drop(dropped);
+    assert_eq!(
+        files(&folder.path().join("new/nested")),
+        [PathBuf::from("a/b/c")]
+    );
+    drop(store);
+    assert_eq!(files(folder.path()), [PathBuf::from("new/nested/a/b/c")]);
+}
+
+#[tokio::test]
+async fn opening_removes_what_the_dead_left_and_spares_the_living() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let living = open(folder.path(), 1);
+    let mut upload = living
+        .put_multipart(&Path::from("kept"))
+        .await
+        .expect("begin");
+    let dead = folder.path().join(STAGING).join("dead");
+    std::fs::create_dir_all(&dead).expect("make a left-over");
+    std::fs::write(dead.join("lock"), b"").expect("its lock");
+    std::fs::write(dead.join("0000"), b"half an object").expect("its file");
+    let half_dead = folder.path().join(STAGING).join("without-lock");
+    std::fs::create_dir_all(&half_dead).expect("make another");
+
+    let other = open(folder.path(), 2);
+    assert!(!dead.exists() && !half_dead.exists(), "left-overs are gone");
+    upload.put_part("part".into()).await.expect("part");
+    upload.complete().await.expect("the living one goes on");
+    let read = other.get(&Path::from("kept")).await.expect("get");
+    assert_eq!(read.bytes().await.expect("body"), "part");
+}
+
+#[tokio::test]
+async fn unfinished_files_are_neither_listed_nor_reachable() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(folder.path(), 1);
+    let mut upload = store.put_multipart(&Path::from("x")).await.expect("begin");
+    upload.put_part("part".into()).await.expect("part");
+    let listed: Vec<_> = store.list(None).try_collect().await.expect("list");
+    assert_eq!(listed, []);
+    let level = store.list_with_delimiter(None).await.expect("level");
+    assert!(level.common_prefixes.is_empty() && level.objects.is_empty());
+    let inside = Path::from(format!("{STAGING}/x"));
+    store.get(&inside).await.expect_err("not reachable");
+    store
+        .put(&inside, "x".into())
+        .await
+        .expect_err("not usable");
+}
+
+#[tokio::test]
+async fn a_missing_part_does_not_become_zeros() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(folder.path(), 1);
+    let name = Path::from("x");
+    let mut upload = store.put_multipart(&name).await.expect("begin");
+    drop(upload.put_part("first".into())); // never awaited, so never written
+    let second = upload.put_part("second".into());
+    second.await.expect("second part");
+    upload.complete().await.expect_err("a part is missing");
+    store.get(&name).await.expect_err("nothing is visible");
+    upload.complete().await.expect_err("it has ended");
+}
+
+#[tokio::test]
+async fn a_folder_removed_by_hand_is_made_again() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(folder.path(), 1);
+    let name = Path::from("a/b/c");
+    store.put(&name, "1".into()).await.expect("put");
+    std::fs::remove_dir_all(folder.path().join("a")).expect("tidy up");
+    store.put(&name, "2".into()).await.expect("put again");
+    let read = store.get(&name).await.expect("get").bytes().await;
+    assert_eq!(read.expect("body"), "2");
+}
+
+#[tokio::test]
+async fn a_file_in_the_way_is_a_plain_error() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(folder.path(), 1);
+    store.put(&Path::from("a"), "x".into()).await.expect("put");
+    let below = store.put(&Path::from("a/b"), "x".into()).await;
+    let message = below.expect_err("a is a file").to_string();
+    assert!(message.contains("a/b"), "{message}");
+    let read = store.get(&Path::from("a/b")).await;
+    assert!(matches!(read, Err(Error::NotFound { .. })), "{read:?}");
+}
+
+#[tokio::test]
+async fn what_a_folder_cannot_do_is_refused() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = open(folder.path(), 1);
+    let update = PutMode::Update(::object_store::UpdateVersion {
+        e_tag: Some("1".into()),
+        version: None,
+    });
+    let refused = store
+        .put_opts(&Path::from("a"), "x".into(), PutOptions::from(update))
+        .await
+        .expect_err("no compare and replace");
+    assert_eq!(Failure::of(&refused).kind, FailureKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_as_such() {
+    // A write to /dev/full is the one honest ENOSPC that needs no mount.
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let Ok(mut full) = full else {
+        return; // not on this system
+    };
+    let error = std::io::Write::write_all(&mut full, b"x").expect_err("always full");
+    let error = errors::writing(FsPath::new("/data"), &Path::from("a/b"), error);
+    let failure = Failure::of(&error);
+    assert_eq!(failure.kind, FailureKind::NoSpace);
+    assert_eq!(failure.outcome, crate::error::Outcome::NotDone);
+    for word in ["a/b", "/data", "no space"] {
+        assert!(failure.message.contains(word), "{}", failure.message);
+    }
+}

@@ -1,0 +1,40 @@
+//! The object-store seam. The seam is `object_store`'s own trait, [`ObjectStore`]; this module opens
+//! stores from a URL and an environment, makes the local folder durable, and puts our decorators
+//! around whatever was opened.
+//!
+//! ```text
+//! caller -> limit -> retry -> metrics -> [fault] -> [prefix] -> local folder | S3 | GCS | Azure | memory
+//! ```
+//!
+//! - `limit` bounds the requests in flight. It is outermost, so a request that is being retried keeps
+//!   its place and a store in trouble sees less load, not more.
+//! - [`retry`] is the only retry policy. It also notices a store that hangs.
+//! - [`metrics`] is below it and counts what the store is really asked.
+//! - [`fault`] exists in tests only, and below the metrics, so that injected faults look like real ones.
+//!
+//! [`probe`] says at start-up whether the store is usable and, if not, what to do.
+
+mod cloud;
+pub mod conformance;
+mod environment;
+pub mod failure;
+pub mod fault;
+pub mod http;
+pub mod local;
+mod location;
+pub mod metrics;
+mod open;
+mod operation;
+pub mod probe;
+pub mod retry;
+
+pub use ::object_store::{ObjectStore, ObjectStoreExt};
+
+pub use self::environment::Environment;
+pub use self::failure::{Failure, FailureKind};
+pub use self::local::LocalFolder;
+pub use self::location::{Location, Provider};
+pub use self::metrics::StoreMetrics;
+pub use self::open::{OpenError, OpenedStore, StoreComponents, StoreSettings, decorate, open};
+pub use self::operation::Operation;
+pub use self::retry::RetryPolicy;
