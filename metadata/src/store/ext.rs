@@ -12,9 +12,12 @@ use super::range::{KeyRange, RangeRequest};
 use super::txn::{Compare, Op, Txn, TxnResponse};
 use super::types::{KeyValue, LeaseId, Revision};
 
-/// Attempts of [`MetadataStoreExt::update`] and [`MetadataStoreExt::txn_retrying`]. Each lost race means that
-/// another writer won; a key that is contended by more writers than this is the wrong design.
-pub const UPDATE_ATTEMPTS_MAX: u32 = 100;
+/// Attempts after faults that certainly changed nothing: a few seconds of patience, then the caller decides.
+pub const FAULT_ATTEMPTS_MAX: u32 = 100;
+
+/// Lost races of one [`MetadataStoreExt::update`]. Every one means that another writer won, so all together
+/// make progress; a key that loses this often is contended by far too many.
+pub const LOST_RACES_MAX: u32 = 1000;
 
 /// Longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
@@ -152,7 +155,7 @@ pub trait MetadataStoreExt: MetadataStore {
         let mut attempt = 0;
         loop {
             match self.list_once(range.clone()).await {
-                Err(StoreError::Compacted { .. }) if attempt < UPDATE_ATTEMPTS_MAX => attempt += 1,
+                Err(StoreError::Compacted { .. }) if attempt < FAULT_ATTEMPTS_MAX => attempt += 1,
                 other => return other,
             }
         }
@@ -193,7 +196,7 @@ pub trait MetadataStoreExt: MetadataStore {
         E: From<StoreError> + Send,
     {
         let key = key.into();
-        let mut attempt = 0;
+        let (mut attempt, mut lost_races) = (0, 0);
         loop {
             let read = retrying(&mut attempt, || {
                 self.range(RangeRequest::new(KeyRange::key(key.clone())))
@@ -228,14 +231,19 @@ pub trait MetadataStoreExt: MetadataStore {
                     output,
                 });
             }
-            pause(&mut attempt).await?;
+            lost_races += 1;
+            if lost_races >= LOST_RACES_MAX {
+                return Err(gave_up(lost_races).into());
+            }
+            // At once: the winner is done. Yielding lets others move where nothing ever waits.
+            tokio::task::yield_now().await;
         }
     }
 
     /// Runs a transaction, again after faults that certainly changed nothing.
     ///
     /// # Errors
-    /// As [`MetadataStore::txn`]; of unknown outcome at once, of retriable kind after [`UPDATE_ATTEMPTS_MAX`].
+    /// As [`MetadataStore::txn`]; of unknown outcome at once, of retriable kind after [`FAULT_ATTEMPTS_MAX`].
     async fn txn_retrying(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
         retrying(&mut 0, || self.txn(txn.clone())).await
     }
@@ -265,14 +273,18 @@ where
 /// Counts an attempt and waits a little longer each time; fails when there were enough.
 async fn pause(attempt: &mut u32) -> Result<(), StoreError> {
     *attempt += 1;
-    if *attempt >= UPDATE_ATTEMPTS_MAX {
-        let reason = format!("gave up after {attempt} attempts");
-        return Err(StoreError::Unavailable {
-            outcome: Outcome::NotDone,
-            reason,
-        });
+    if *attempt >= FAULT_ATTEMPTS_MAX {
+        return Err(gave_up(*attempt));
     }
     let pause = Duration::from_millis(1 << (*attempt / 4).min(6));
     tokio::time::sleep(pause.min(PAUSE_MAX)).await;
     Ok(())
+}
+
+fn gave_up(attempts: u32) -> StoreError {
+    let reason = format!("gave up after {attempts} attempts");
+    StoreError::Unavailable {
+        outcome: Outcome::NotDone,
+        reason,
+    }
 }

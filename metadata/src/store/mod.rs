@@ -8,8 +8,8 @@
 //! Flow: everything that changes the store is one [`Txn`] (or a lease call), decided in one place and
 //! applied as a whole or not at all. State is confirmed by reading; a watch is a hint (F6 of the design).
 //!
-//! Implementations: [`MemoryStore`] for tests and simulations. All pass `conformance`, which is the contract in
-//! executable form. What differs from etcd is listed on [`MetadataStore`].
+//! Implementations: [`MemoryStore`] for tests and simulations, [`EmbeddedStore`] on a local disk for a single
+//! server. All pass `conformance`, which is the contract in executable form. What differs from etcd is listed on [`MetadataStore`].
 
 #[cfg(any(test, feature = "conformance"))]
 #[allow(
@@ -17,6 +17,7 @@
     reason = "a test suite, compiled as a library so that other crates can run it"
 )]
 pub mod conformance;
+pub mod embedded;
 mod engine;
 mod error;
 mod ext;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use alluvium_common::error::Outcome;
+pub use embedded::{CommitBy, EmbeddedOptions, EmbeddedStore, OpenError};
 pub use error::StoreError;
 pub use ext::{Cas, Change, MetadataStoreExt, Updated};
 pub use limits::*;
