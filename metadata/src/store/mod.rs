@@ -9,7 +9,7 @@
 //! applied as a whole or not at all. State is confirmed by reading; a watch is a hint (F6 of the design).
 //!
 //! Implementations: [`MemoryStore`] for tests and simulations, [`EmbeddedStore`] on a local disk for a single
-//! server. All pass `conformance`, which is the contract in executable form. What differs from etcd is listed on [`MetadataStore`].
+//! server. Decorators: [`fault`] and [`metrics`]. All pass `conformance`, which is the contract in executable form. What differs from etcd is listed on [`MetadataStore`].
 
 #[cfg(any(test, feature = "conformance"))]
 #[allow(
@@ -21,9 +21,11 @@ pub mod embedded;
 mod engine;
 mod error;
 mod ext;
+pub mod fault;
 mod limits;
 mod local;
 mod memory;
+pub mod metrics;
 mod range;
 mod txn;
 mod types;
