@@ -5,11 +5,14 @@ use anyhow::{Context, Result};
 /// A range of versions, both ends included; `high` below `low` is the empty range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
+    /// The first.
     pub low: i16,
+    /// The last; `i16::MAX` for an open end.
     pub high: i16,
 }
 
 impl Versions {
+    /// No version.
     pub const NONE: Self = Self { low: 0, high: -1 };
 
     /// Reads `3`, `0-4`, `2+` or `none`.
@@ -42,14 +45,17 @@ impl Versions {
         }
     }
 
+    /// Whether there is no version in it.
     pub fn is_empty(self) -> bool {
         self.high < self.low
     }
 
+    /// Whether `version` is in it.
     pub fn contains(self, version: i16) -> bool {
         (self.low..=self.high).contains(&version)
     }
 
+    /// Versions that are in both.
     pub fn intersect(self, other: Self) -> Self {
         let both = Self {
             low: self.low.max(other.low),
@@ -112,8 +118,11 @@ impl Versions {
 /// Whether something holds in all, in no or in some versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
+    /// In all.
     Always,
+    /// In none.
     Never,
+    /// In those for which this Rust condition on `version` is true.
     When(String),
 }
 
