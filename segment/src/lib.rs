@@ -1,3 +1,12 @@
 //! Every stored byte layout and object name; no I/O, no clock, no tasks.
 
+mod error;
+pub mod footer;
+pub mod object_key;
+mod reader;
 pub mod record_batch;
+pub mod segment_index;
+pub mod segment_object;
+pub mod wal_frame;
+
+pub use error::FormatError;

@@ -110,7 +110,8 @@ pub struct ProducerSpan {
     pub producer_epoch: ProducerEpoch,
     /// Sequence of the first record.
     pub base_sequence: Sequence,
-    /// Sequence of the last record (wraps from `i32::MAX` to 0).
+    /// Sequence of the last record (wraps from `i32::MAX` to 0): as far from the first as the
+    /// offsets are, so that it stays when a batch is compacted.
     pub last_sequence: Sequence,
 }
 
@@ -199,7 +200,7 @@ impl BatchHeader {
     /// Producer and sequences of an idempotent batch; `None` when it has no producer id or no
     /// sequence (control batches have an id but no sequence).
     pub fn producer(&self) -> Option<ProducerSpan> {
-        if self.producer_id < 0 || self.record_count <= 0 {
+        if self.producer_id < 0 || self.last_offset_delta < 0 {
             return None;
         }
         let base_sequence = Sequence::new(self.base_sequence)?;
@@ -207,7 +208,7 @@ impl BatchHeader {
             producer_id: ProducerId(self.producer_id),
             producer_epoch: ProducerEpoch(self.producer_epoch),
             base_sequence,
-            last_sequence: base_sequence.plus(self.record_count as u32 - 1),
+            last_sequence: base_sequence.plus(self.last_offset_delta as u32),
         })
     }
 

@@ -4,8 +4,9 @@ use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::offset::Offset;
 use bytes::{Bytes, BytesMut};
 
+use super::compression::Codec;
 use super::error::BatchError;
-use super::header::{BatchHeader, HEADER_BYTES, PREFIX_BYTES, array_at};
+use super::header::{Attributes, BatchHeader, HEADER_BYTES, PREFIX_BYTES, array_at};
 use super::record::{DecodeLimits, RecordIter};
 
 /// A batch as it is stored: a prefix of our own (base offset, length, leader epoch) and the body,
@@ -93,6 +94,11 @@ impl StoredBatch {
     /// Largest timestamp, in milliseconds since the Unix epoch; -1 when there is none.
     pub fn max_timestamp(&self) -> i64 {
         i64::from_be_bytes(array_at(&self.body, 35 - PREFIX_BYTES))
+    }
+
+    /// The codec of the records.
+    pub fn codec(&self) -> Result<Codec, BatchError> {
+        Attributes(i16::from_be_bytes(array_at(&self.body, 21 - PREFIX_BYTES))).codec()
     }
 
     /// The header, decoded anew: cheap, but not free.

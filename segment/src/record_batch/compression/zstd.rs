@@ -79,7 +79,6 @@ fn decompress_with(
             .decompress_stream(&mut output, &mut input)
             .map_err(failed)?;
         let written = output.pos();
-        drop(output);
         if out.len() > max_bytes {
             return Err(Failure::TooLarge);
         }
