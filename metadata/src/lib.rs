@@ -1,5 +1,17 @@
-//! The MetadataStore seam, typed cluster state, sessions, commits, leadership, coordinators.
+//! Who leads what, which offsets exist where; groups, topics, sessions.
+//!
+//! [`store`] is the seam: ordered keys with etcd's contract. Above it stand typed records ([`model`]) under keys
+//! that only [`keys`] builds; [`session`] is a broker's fenced presence, [`commit_log`] makes segments part of the
+//! log.
 
+pub mod commit_log;
 pub mod coordinator;
+pub mod keys;
+pub mod model;
+pub mod producer_ids;
+pub mod session;
 pub mod store;
 pub mod topic_config;
+pub mod topics;
+pub mod value;
+pub mod view;

@@ -1,0 +1,241 @@
+//! The commit log of a broker session: what makes sealed segments part of the log.
+//!
+//! One small key for each segment, written strictly in sequence order, several in one transaction. The
+//! transaction compares the session key's create revision (F1), so that a session that is over can add nothing
+//! (F2), and the absence of the keys, so that an entry is written once (I24). A lost reply is looked up (F4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+use alluvium_common::error::{ErrorKind, Outcome};
+use bytes::Bytes;
+use tracing::warn;
+
+use crate::keys::Keys;
+use crate::model::CommitRecord;
+use crate::session::Session;
+use crate::store::{
+    Compare, MetadataStore, MetadataStoreExt, Op, StoreError, TXN_OPERATIONS_MAX, Txn, TxnResponse,
+};
+use crate::value::{self, ValueError};
+
+/// Entries of one transaction: each takes a comparison, and one more compares the session.
+pub const COMMITS_PER_TXN_MAX: usize = 100;
+const _: () = assert!(COMMITS_PER_TXN_MAX + 1 < TXN_OPERATIONS_MAX);
+
+/// Pause between two attempts while the store is away; doubles up to the second.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Why segments were not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The session is over; nothing of it will ever be committed again (F1, F2). Stop leading.
+    #[error("the session of this broker is over")]
+    Fenced,
+    /// The store was away until the session could not be proved alive any more (F3). What was committed
+    /// is unknown until somebody reads the log.
+    #[error("the metadata store did not answer while the session lasted: {0}")]
+    Unavailable(StoreError),
+    /// Another entry stands under one of the sequences: two writers used one session. Stop.
+    #[error("commit {seq} exists with other content")]
+    Conflict {
+        /// Where.
+        seq: u64,
+    },
+    /// The store refuses for ever.
+    #[error(transparent)]
+    Refused(StoreError),
+}
+
+impl CommitError {
+    /// Did it certainly not happen?
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unavailable(_) => Outcome::Unknown,
+            Self::Fenced | Self::Conflict { .. } => Outcome::NotDone,
+            Self::Refused(error) => error.outcome(),
+        }
+    }
+
+    /// What the caller should do next.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(error) => error.kind(),
+            _ => ErrorKind::Fenced,
+        }
+    }
+}
+
+/// Writes the commit log of one session.
+#[derive(Debug)]
+pub struct CommitLog {
+    store: Arc<dyn MetadataStore>,
+    keys: Keys,
+    session: Arc<Session>,
+}
+
+impl CommitLog {
+    /// The log of `session`.
+    pub fn new(store: Arc<dyn MetadataStore>, keys: Keys, session: Arc<Session>) -> Self {
+        Self {
+            store,
+            keys,
+            session,
+        }
+    }
+
+    /// The session whose log it is.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Commits `records` as `first_seq` and the following, at most [`COMMITS_PER_TXN_MAX`], all or none. The same
+    /// call may be repeated: what already stands is not an error (F4). Tries as long as the session lives.
+    pub async fn commit(
+        &self,
+        first_seq: u64,
+        records: &[CommitRecord],
+    ) -> Result<(), CommitError> {
+        let txn = self.transaction(first_seq, records);
+        let mut pause = RETRY_PAUSE.0;
+        loop {
+            let error = match self.store.txn(txn.clone()).await {
+                Ok(response) if response.succeeded => return Ok(()),
+                Ok(response) => return self.explain(first_seq, records, &response),
+                Err(error) => error,
+            };
+            // Every attempt is the same transaction: if an earlier one went through after all, this one's
+            // comparison fails and `explain` finds our own records.
+            if error.kind() != ErrorKind::Retry {
+                return Err(CommitError::Refused(error));
+            }
+            if !self.session.is_alive() {
+                return Err(CommitError::Unavailable(error));
+            }
+            warn!(first_seq, %error, "commit is tried again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE.1);
+        }
+    }
+
+    fn transaction(&self, first_seq: u64, records: &[CommitRecord]) -> Txn {
+        let fence = self.session.fence();
+        let session_key = fence.key.clone();
+        let mut txn = Txn::new().when(fence).or_else(Op::get(session_key));
+        for (seq, record) in (first_seq..).zip(records) {
+            let key = self.key(seq);
+            txn = txn
+                .when(Compare::absent(key.clone()))
+                .then(Op::put(key.clone(), value::encode(record)))
+                .or_else(Op::get(key));
+        }
+        txn
+    }
+
+    fn key(&self, seq: u64) -> Bytes {
+        self.keys
+            .commit(self.session.broker_id(), self.session.broker_epoch(), seq)
+    }
+
+    /// The comparison failed: is the session over, or is it our own write of before (F4)?
+    fn explain(
+        &self,
+        first_seq: u64,
+        records: &[CommitRecord],
+        response: &TxnResponse,
+    ) -> Result<(), CommitError> {
+        let ours = (first_seq..)
+            .zip(records)
+            .enumerate()
+            .map(|(i, (seq, record))| {
+                let stands = response.first_kv(i + 1).map(|kv| kv.value.clone());
+                (seq, stands == Some(value::encode(record)), stands.is_some())
+            });
+        let (mut all_ours, mut taken) = (true, None);
+        for (seq, is_ours, exists) in ours {
+            all_ours &= is_ours;
+            if exists && !is_ours {
+                taken = Some(seq);
+            }
+        }
+        if all_ours {
+            return Ok(());
+        }
+        let current = response
+            .first_kv(0)
+            .is_some_and(|session| self.session.fence().holds(Some(session)));
+        if let (true, Some(seq)) = (current, taken) {
+            return Err(CommitError::Conflict { seq });
+        }
+        self.session.fenced();
+        Err(CommitError::Fenced)
+    }
+}
+
+/// Why a commit log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadCommitsError {
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry is unreadable.
+    #[error("commit {seq} of broker {broker_id}, epoch {broker_epoch}: {source}")]
+    Unreadable {
+        /// Whose log.
+        broker_id: BrokerId,
+        /// Of which session.
+        broker_epoch: BrokerEpoch,
+        /// Which entry.
+        seq: u64,
+        /// Why.
+        source: ValueError,
+    },
+    /// An entry is missing between two others (I24).
+    #[error("commit {seq} of broker {broker_id}, epoch {broker_epoch} is missing")]
+    Gap {
+        /// Whose log.
+        broker_id: BrokerId,
+        /// Of which session.
+        broker_epoch: BrokerEpoch,
+        /// Which entry.
+        seq: u64,
+    },
+}
+
+/// The entries of a commit log from `first_seq` on, in order, without gaps.
+pub async fn read_commit_log(
+    store: &dyn MetadataStore,
+    keys: &Keys,
+    broker_id: BrokerId,
+    broker_epoch: BrokerEpoch,
+    first_seq: u64,
+) -> Result<Vec<(u64, CommitRecord)>, ReadCommitsError> {
+    let range = keys.commits_from(broker_id, broker_epoch, first_seq);
+    let (_, kvs) = store.list(range).await?;
+    let mut commits = Vec::with_capacity(kvs.len());
+    for kv in kvs {
+        let Some((_, _, seq)) = keys.parse_commit(&kv.key) else {
+            continue;
+        };
+        let expected = commits.last().map_or(seq, |(last, _)| last + 1);
+        if seq != expected {
+            return Err(ReadCommitsError::Gap {
+                broker_id,
+                broker_epoch,
+                seq: expected,
+            });
+        }
+        let record = value::decode(&kv.value).map_err(|source| ReadCommitsError::Unreadable {
+            broker_id,
+            broker_epoch,
+            seq,
+            source,
+        })?;
+        commits.push((seq, record));
+    }
+    Ok(commits)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The names of all keys in the metadata store. Only this file builds or parses one.
+//!
+//! ```text
+//! /alluvium/<cluster>/cluster                                       identity of the cluster
+//! /alluvium/<cluster>/brokers/<broker id>                           session, under a lease
+//! /alluvium/<cluster>/commits/<broker id>/<broker epoch>/<seq>      one sealed segment
+//! /alluvium/<cluster>/topics/<name>                                 topic id, partition count, settings
+//! /alluvium/<cluster>/partitions/<topic id>/<partition>             leader, epochs, log start, tail
+//! /alluvium/<cluster>/producer-ids                                  next block of producer ids
+//! /alluvium/<cluster>/groups/...                                    see the coordinator
+//! ```
+//!
+//! Numbers have a fixed width, so that the order of keys is the order of numbers.
+
+use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::store::KeyRange;
+
+/// Builds the keys of one cluster.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// The keys of the cluster of that name. Two clusters may share an etcd.
+    pub fn new(cluster: &str) -> Self {
+        Self {
+            prefix: format!("/alluvium/{cluster}/"),
+        }
+    }
+
+    /// A key or prefix below the cluster's own.
+    pub(crate) fn below(&self, rest: &str) -> Bytes {
+        format!("{}{rest}", self.prefix).into()
+    }
+
+    /// Identity of the cluster.
+    pub fn cluster(&self) -> Bytes {
+        self.below("cluster")
+    }
+
+    /// Session of a broker.
+    pub fn broker(&self, broker_id: BrokerId) -> Bytes {
+        self.below(&format!("brokers/{:010}", broker_id.0))
+    }
+
+    /// Sessions of all brokers.
+    pub fn brokers(&self) -> KeyRange {
+        KeyRange::prefix(self.below("brokers/"))
+    }
+
+    /// One entry of a commit log.
+    pub fn commit(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch, seq: u64) -> Bytes {
+        self.below(&format!("{}{seq:020}", commit_log(broker_id, broker_epoch)))
+    }
+
+    /// A commit log from `first_seq` on.
+    pub fn commits_from(
+        &self,
+        broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+        first_seq: u64,
+    ) -> KeyRange {
+        KeyRange {
+            from: self.commit(broker_id, broker_epoch, first_seq),
+            ..KeyRange::prefix(self.below(&commit_log(broker_id, broker_epoch)))
+        }
+    }
+
+    /// Every commit log.
+    pub fn all_commits(&self) -> KeyRange {
+        KeyRange::prefix(self.below("commits/"))
+    }
+
+    /// Broker, epoch and sequence of a commit key.
+    pub fn parse_commit(&self, key: &[u8]) -> Option<(BrokerId, BrokerEpoch, u64)> {
+        let mut parts = self.strip(key, "commits/")?.split('/');
+        let broker_id = BrokerId(parts.next()?.parse().ok()?);
+        let broker_epoch = BrokerEpoch(parts.next()?.parse().ok()?);
+        let seq = parts.next()?.parse().ok()?;
+        parts
+            .next()
+            .is_none()
+            .then_some((broker_id, broker_epoch, seq))
+    }
+
+    /// One topic.
+    pub fn topic(&self, name: &TopicName) -> Bytes {
+        self.below(&format!("topics/{name}"))
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> KeyRange {
+        KeyRange::prefix(self.below("topics/"))
+    }
+
+    /// The name in a topic key.
+    pub fn parse_topic(&self, key: &[u8]) -> Option<TopicName> {
+        TopicName::new(self.strip(key, "topics/")?).ok()
+    }
+
+    /// One partition.
+    pub fn partition(&self, tp: TopicPartition) -> Bytes {
+        self.below(&format!(
+            "partitions/{}/{:010}",
+            tp.topic_id, tp.partition.0
+        ))
+    }
+
+    /// All partitions of a topic.
+    pub fn partitions_of(&self, topic_id: TopicId) -> KeyRange {
+        KeyRange::prefix(self.below(&format!("partitions/{topic_id}/")))
+    }
+
+    /// All partitions of all topics.
+    pub fn partitions(&self) -> KeyRange {
+        KeyRange::prefix(self.below("partitions/"))
+    }
+
+    /// The partition that a key names.
+    pub fn parse_partition(&self, key: &[u8]) -> Option<TopicPartition> {
+        let (topic_id, partition) = self.strip(key, "partitions/")?.split_once('/')?;
+        Some(TopicPartition::new(
+            TopicId(topic_id.parse::<Uuid>().ok()?),
+            PartitionIndex(partition.parse().ok()?),
+        ))
+    }
+
+    /// The next block of producer ids.
+    pub fn producer_ids(&self) -> Bytes {
+        self.below("producer-ids")
+    }
+
+    fn strip<'a>(&self, key: &'a [u8], folder: &str) -> Option<&'a str> {
+        std::str::from_utf8(key)
+            .ok()?
+            .strip_prefix(&self.prefix)?
+            .strip_prefix(folder)
+    }
+}
+
+fn commit_log(broker_id: BrokerId, broker_epoch: BrokerEpoch) -> String {
+    format!("commits/{:010}/{:020}/", broker_id.0, broker_epoch.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_parse_back() {
+        let keys = Keys::new("test");
+        let commit = keys.commit(BrokerId(3), BrokerEpoch(17), 9);
+        assert_eq!(
+            keys.parse_commit(&commit),
+            Some((BrokerId(3), BrokerEpoch(17), 9))
+        );
+        let tp = TopicPartition::new(TopicId(Uuid::from_u128(5)), PartitionIndex(12));
+        assert_eq!(keys.parse_partition(&keys.partition(tp)), Some(tp));
+        let name = TopicName::new("orders").expect("name");
+        assert_eq!(keys.parse_topic(&keys.topic(&name)), Some(name.clone()));
+        assert_eq!(keys.parse_topic(&Keys::new("other").topic(&name)), None);
+    }
+
+    #[test]
+    fn a_commit_log_is_a_range_in_order() {
+        let keys = Keys::new("test");
+        let (id, epoch) = (BrokerId(1), BrokerEpoch(8));
+        let range = keys.commits_from(id, epoch, 10);
+        assert!(!range.contains(&keys.commit(id, epoch, 9)));
+        assert!(range.contains(&keys.commit(id, epoch, 10)));
+        assert!(range.contains(&keys.commit(id, epoch, u64::MAX)));
+        assert!(!range.contains(&keys.commit(id, BrokerEpoch(9), 10)));
+        assert!(keys.commit(id, epoch, 9) < keys.commit(id, epoch, 10));
+    }
+}

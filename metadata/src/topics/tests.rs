@@ -1,0 +1,300 @@
+use std::time::Duration;
+
+use alluvium_common::clock::ManualClock;
+use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
+use alluvium_common::rand::SeededRandom;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::BrokerRecord;
+use crate::store::MemoryStore;
+use crate::view::ClusterView;
+
+struct Broker {
+    store: Arc<dyn MetadataStore>,
+    writer: TopicWriter,
+    view: ClusterView,
+    session: Arc<Session>,
+}
+
+async fn broker(store: &Arc<dyn MetadataStore>) -> Broker {
+    let keys = Keys::new("test");
+    let record = BrokerRecord {
+        broker_id: BrokerId(1),
+        host: "localhost".to_owned(),
+        port: 9092,
+        rack: None,
+        instance_id: Uuid::from_u128(1),
+        version: "0".to_owned(),
+        started_ms: 0,
+    };
+    let ttl = Duration::from_secs(9);
+    let session = Arc::new(
+        Session::open(Arc::clone(store), &keys, &record, ttl)
+            .await
+            .expect("session"),
+    );
+    let writer = TopicWriter::new(
+        Arc::clone(store),
+        keys.clone(),
+        Arc::clone(&session),
+        ManualClock::at(1_000),
+        SeededRandom::new(session.broker_epoch().0.unsigned_abs()),
+    );
+    let view = ClusterView::open(Arc::clone(store), keys)
+        .await
+        .expect("view");
+    Broker {
+        store: Arc::clone(store),
+        writer,
+        view,
+        session,
+    }
+}
+
+fn store() -> Arc<dyn MetadataStore> {
+    Arc::new(MemoryStore::new())
+}
+
+fn name(text: &str) -> TopicName {
+    TopicName::new(text).expect("name")
+}
+
+fn new_topic(text: &str, partition_count: i32) -> NewTopic {
+    NewTopic {
+        name: name(text),
+        partition_count,
+        replication_factor: 3,
+        configs: BTreeMap::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_created_topic_is_seen_with_all_its_partitions() {
+    let broker = broker(&store()).await;
+    let (record, revision) = broker
+        .writer
+        .create(new_topic("orders", 250), 7)
+        .await
+        .expect("created");
+    broker.view.reached(revision).await;
+    let topics = broker.view.topics();
+    assert_eq!(
+        topics.named("orders").map(|t| t.topic_id),
+        Some(record.topic_id)
+    );
+    assert_eq!(
+        topics.with_id(record.topic_id).map(|t| t.partition_count),
+        Some(250)
+    );
+    let partitions = broker.writer.partitions().await.expect("partitions");
+    assert_eq!(partitions.len(), 250);
+    let (_, first, _) = &partitions[0];
+    assert_eq!(
+        (first.leader, first.leader_epoch),
+        (BrokerId(1), LeaderEpoch(0))
+    );
+    assert_eq!(first.tail[0].first_seq, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_unique_and_may_not_collide() {
+    let broker = broker(&store()).await;
+    let (_, revision) = broker
+        .writer
+        .create(new_topic("a.b", 1), 0)
+        .await
+        .expect("created");
+    let again = broker.writer.create(new_topic("a.b", 1), 0).await;
+    assert!(matches!(again, Err(TopicError::Exists(_))), "{again:?}");
+    broker.view.reached(revision).await;
+    let collides = broker
+        .writer
+        .check(&new_topic("a_b", 1), &broker.view.topics());
+    assert!(
+        matches!(collides, Err(TopicError::Collides(..))),
+        "{collides:?}"
+    );
+    let none = broker
+        .writer
+        .check(&new_topic("none", 0), &broker.view.topics());
+    assert!(
+        matches!(none, Err(TopicError::InvalidPartitions(_))),
+        "{none:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_created_again_is_another_one() {
+    let broker = broker(&store()).await;
+    let (first, _) = broker
+        .writer
+        .create(new_topic("orders", 3), 0)
+        .await
+        .expect("created");
+    broker
+        .writer
+        .delete(&name("orders"))
+        .await
+        .expect("deleted");
+    assert!(
+        broker
+            .writer
+            .partitions()
+            .await
+            .expect("partitions")
+            .is_empty()
+    );
+    let unknown = broker.writer.delete(&name("orders")).await;
+    assert!(matches!(unknown, Err(TopicError::Unknown)), "{unknown:?}");
+    let (second, revision) = broker
+        .writer
+        .create(new_topic("orders", 1), 0)
+        .await
+        .expect("created");
+    assert_ne!(first.topic_id, second.topic_id);
+    broker.view.reached(revision).await;
+    assert!(broker.view.topics().with_id(first.topic_id).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_added_never_taken_away() {
+    let broker = broker(&store()).await;
+    broker
+        .writer
+        .create(new_topic("orders", 2), 0)
+        .await
+        .expect("created");
+    let (record, _) = broker
+        .writer
+        .create_partitions(&name("orders"), 5, 3)
+        .await
+        .expect("added");
+    assert_eq!(record.partition_count, 5);
+    assert_eq!(
+        broker.writer.partitions().await.expect("partitions").len(),
+        5
+    );
+    let fewer = broker.writer.create_partitions(&name("orders"), 5, 3).await;
+    assert!(
+        matches!(fewer, Err(TopicError::InvalidPartitions(_))),
+        "{fewer:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_are_checked_before_they_are_stored() {
+    let broker = broker(&store()).await;
+    broker
+        .writer
+        .create(new_topic("orders", 1), 0)
+        .await
+        .expect("created");
+    let set = |key: &'static str, value: &'static str| {
+        move |configs: &mut BTreeMap<String, String>| {
+            configs.insert(key.to_owned(), value.to_owned());
+            Ok(())
+        }
+    };
+    broker
+        .writer
+        .alter_configs(&name("orders"), set("retention.ms", "5"))
+        .await
+        .expect("set");
+    let bad = broker
+        .writer
+        .alter_configs(&name("orders"), set("retention.ms", "x"))
+        .await;
+    assert!(matches!(bad, Err(TopicError::InvalidConfig(_))), "{bad:?}");
+    let unknown = broker
+        .writer
+        .alter_configs(&name("orders"), set("no.such", "x"))
+        .await;
+    assert!(
+        matches!(unknown, Err(TopicError::InvalidConfig(_))),
+        "{unknown:?}"
+    );
+    let (record, _) = broker
+        .writer
+        .alter_configs(&name("orders"), |_| Ok(()))
+        .await
+        .expect("read");
+    assert_eq!(
+        record.configs.get("retention.ms").map(String::as_str),
+        Some("5")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_start_never_moves_back() {
+    let broker = broker(&store()).await;
+    let (record, _) = broker
+        .writer
+        .create(new_topic("orders", 1), 0)
+        .await
+        .expect("created");
+    let tp = TopicPartition::new(record.topic_id, PartitionIndex(0));
+    let at = |value| Offset::new(value).expect("offset");
+    assert_eq!(
+        broker
+            .writer
+            .set_log_start(tp, at(10))
+            .await
+            .expect("moved"),
+        at(10)
+    );
+    assert_eq!(
+        broker.writer.set_log_start(tp, at(5)).await.expect("kept"),
+        at(10)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_over_changes_no_partition() {
+    let store = store();
+    let old = broker(&store).await;
+    let (_, revision) = old
+        .writer
+        .create(new_topic("orders", 2), 0)
+        .await
+        .expect("created");
+    let new = broker(&store).await;
+    assert!(new.session.broker_epoch() > BrokerEpoch(0));
+    let create = old.writer.create(new_topic("late", 1), 0).await;
+    assert!(matches!(create, Err(TopicError::Fenced)), "{create:?}");
+    let partitions = old.writer.partitions().await.expect("read");
+    let take_over = old.writer.take_over(&partitions).await;
+    assert!(
+        matches!(take_over, Err(TopicError::Fenced)),
+        "{take_over:?}"
+    );
+    new.view.reached(revision).await;
+    assert!(new.view.topics().named("late").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_without_a_topic_are_removed() {
+    let broker = broker(&store()).await;
+    let (kept, revision) = broker
+        .writer
+        .create(new_topic("kept", 2), 0)
+        .await
+        .expect("created");
+    broker.view.reached(revision).await;
+    // As a crash between the two steps of creation leaves them.
+    broker
+        .writer
+        .write_partitions(TopicId(Uuid::from_u128(9)), 0..3, 0)
+        .await
+        .expect("written");
+    let removed = broker
+        .writer
+        .remove_orphans(&broker.view.topics())
+        .await
+        .expect("removed");
+    assert_eq!(removed, 1);
+    let left = broker.writer.partitions().await.expect("partitions");
+    assert!(left.iter().all(|(tp, ..)| tp.topic_id == kept.topic_id));
+    assert_eq!(left.len(), 2);
+    drop(broker.store);
+}
