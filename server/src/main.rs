@@ -1,7 +1,2 @@
 //! The `alluvium` command.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    alluvium::cli::main()
-}
+fn main() {}
