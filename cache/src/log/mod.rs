@@ -1,0 +1,107 @@
+//! The logs of the partitions that this broker serves: what ingest writes and query reads.
+
+mod epochs;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use alluvium_common::topic::TopicPartition;
+use parking_lot::RwLock;
+
+pub use epochs::{EpochEnd, EpochHistory};
+
+use crate::tail::{CloseReason, PartitionTail, TailBudget, TailStart};
+
+/// Parts of the registry, so that readers of different partitions do not share a lock's cache line.
+const SHARDS: usize = 16;
+
+/// One partition's log: the tail in memory, the index of its segments, and the history of its leader
+/// epochs.
+#[derive(Debug)]
+pub struct PartitionLog {
+    /// Which partition.
+    pub tp: TopicPartition,
+    /// The newest batches.
+    pub tail: Arc<PartitionTail>,
+    /// Which leader epoch began at which offset. Ends with this broker's own epoch.
+    pub epochs: EpochHistory,
+}
+
+impl PartitionLog {
+    /// A log whose offsets before `start.next_offset` are all in segments.
+    pub fn open(
+        tp: TopicPartition,
+        start: TailStart,
+        epochs: EpochHistory,
+        budget: &Arc<TailBudget>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            tp,
+            tail: PartitionTail::open(start, budget),
+            epochs,
+        })
+    }
+}
+
+/// The partitions that this broker serves. Lookups are cheap and run beside one another.
+#[derive(Debug)]
+pub struct Logs {
+    hasher: RandomState,
+    shards: [RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>; SHARDS],
+}
+
+impl Logs {
+    /// No partitions.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| RwLock::default()),
+        })
+    }
+
+    fn shard(&self, tp: &TopicPartition) -> &RwLock<HashMap<TopicPartition, Arc<PartitionLog>>> {
+        &self.shards[self.hasher.hash_one(tp) as usize % SHARDS]
+    }
+
+    /// The log of `tp`, if this broker serves it.
+    pub fn get(&self, tp: &TopicPartition) -> Option<Arc<PartitionLog>> {
+        self.shard(tp).read().get(tp).cloned()
+    }
+
+    /// Starts serving a log. The one that stood there before, if any, is returned; it is for the
+    /// caller to close.
+    pub fn insert(&self, log: Arc<PartitionLog>) -> Option<Arc<PartitionLog>> {
+        self.shard(&log.tp).write().insert(log.tp, log)
+    }
+
+    /// Stops serving a log and closes its tail, so that its readers wake and learn why.
+    pub fn remove(&self, tp: &TopicPartition, reason: CloseReason) -> Option<Arc<PartitionLog>> {
+        let removed = self.shard(tp).write().remove(tp);
+        if let Some(log) = &removed {
+            log.tail.close(reason);
+        }
+        removed
+    }
+
+    /// All logs, ordered by topic id and partition.
+    pub fn all(&self) -> Vec<Arc<PartitionLog>> {
+        let mut logs: Vec<_> = self
+            .shards
+            .iter()
+            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
+            .collect();
+        logs.sort_unstable_by_key(|log| log.tp);
+        logs
+    }
+
+    /// How many logs there are.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
