@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
+use alluvium_segment::footer::PartitionSpan;
+use alluvium_segment::segment_index::{NotContiguous, SegmentIndex, SegmentRef};
 use parking_lot::RwLock;
 
 pub use epochs::{EpochEnd, EpochHistory};
@@ -24,23 +27,54 @@ pub struct PartitionLog {
     pub tp: TopicPartition,
     /// The newest batches.
     pub tail: Arc<PartitionTail>,
+    /// Which segment holds which older offsets.
+    pub index: RwLock<SegmentIndex>,
     /// Which leader epoch began at which offset. Ends with this broker's own epoch.
     pub epochs: EpochHistory,
 }
 
 impl PartitionLog {
-    /// A log whose offsets before `start.next_offset` are all in segments.
+    /// A log whose offsets before `start.next_offset` are all in `index`.
     pub fn open(
         tp: TopicPartition,
         start: TailStart,
+        index: SegmentIndex,
         epochs: EpochHistory,
         budget: &Arc<TailBudget>,
     ) -> Arc<Self> {
         Arc::new(Self {
             tp,
             tail: PartitionTail::open(start, budget),
+            index: RwLock::new(index),
             epochs,
         })
+    }
+
+    /// Takes a committed segment's part of this partition into the index, then tells the tail that
+    /// those batches may leave memory. The order matters: whoever no longer finds an offset in the
+    /// tail must find it in the index.
+    ///
+    /// # Errors
+    /// When `span` does not begin where the index ends; nothing has changed then.
+    pub fn add_segment(
+        &self,
+        segment: Arc<SegmentRef>,
+        span: &PartitionSpan,
+    ) -> Result<(), NotContiguous> {
+        self.index.write().add(segment, span)?;
+        self.tail.set_uploaded(span.next_offset);
+        Ok(())
+    }
+
+    /// Raises the log start offset in tail and index. Returns the one that holds now, which is never
+    /// beyond the high watermark and never lower than before.
+    pub fn set_log_start(&self, to: Offset) -> Offset {
+        let log_start = self.tail.set_log_start(to);
+        // Beyond what is uploaded the index has nothing to trim, and must not move its end: the
+        // segments on their way still begin there.
+        let uploaded = self.tail.uploaded();
+        self.index.write().trim(log_start.min(uploaded));
+        log_start
     }
 }
 
