@@ -5,6 +5,7 @@
 //! bounded where.
 
 mod api_key;
+pub mod consumer_protocol;
 pub mod error;
 pub mod error_code;
 pub mod exchange;

@@ -14,3 +14,4 @@ mod golden;
 mod kafka_protocol;
 mod round_trip;
 mod schema_bytes;
+mod tables;
