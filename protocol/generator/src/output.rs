@@ -122,9 +122,14 @@ pub fn format_all(files: &Files, folder: &Path) -> Result<()> {
     for (name, content) in files {
         fs::write(folder.join(name), content).with_context(|| name.clone())?;
     }
-    // rustfmt follows the modules that `mod.rs` declares.
+    // rustfmt follows the modules that `mod.rs` declares. Wherever they are, this repository's settings apply.
     let status = Command::new("rustfmt")
-        .args(["--edition", "2024"])
+        .args([
+            "--edition",
+            "2024",
+            "--config-path",
+            env!("CARGO_MANIFEST_DIR"),
+        ])
         .arg(folder.join("mod.rs"))
         .status();
     ensure!(
