@@ -122,14 +122,9 @@ pub fn format_all(files: &Files, folder: &Path) -> Result<()> {
     for (name, content) in files {
         fs::write(folder.join(name), content).with_context(|| name.clone())?;
     }
-    // rustfmt follows the modules that `mod.rs` declares. Wherever they are, this repository's settings apply.
+    // rustfmt follows the modules that `mod.rs` declares.
     let status = Command::new("rustfmt")
-        .args([
-            "--edition",
-            "2024",
-            "--config-path",
-            env!("CARGO_MANIFEST_DIR"),
-        ])
+        .args(["--edition", "2024"])
         .arg(folder.join("mod.rs"))
         .status();
     ensure!(
