@@ -1,1 +1,3 @@
 //! Cross-crate suites: conformance, faults, client interop.
+
+pub mod s3;

@@ -25,6 +25,7 @@ mod location;
 pub mod metrics;
 mod open;
 mod operation;
+mod prefix;
 pub mod probe;
 pub mod retry;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ::object_store::ObjectStore;
 use ::object_store::limit::LimitStore;
 use ::object_store::memory::InMemory;
-use ::object_store::prefix::PrefixStore;
 
 use super::fault::{FaultPlan, FaultStore};
 use super::metrics::{MetricsStore, StoreMetrics};
+use super::prefix::Prefixed;
 use super::retry::{RetryPolicy, RetryStore};
 use super::{Environment, LocalFolder, Location, cloud};
 use crate::rand::SharedRandom;
@@ -152,7 +152,7 @@ pub async fn open(
             let bucket = cloud::open(provider, &url, &settings.environment)?;
             match prefix.as_ref().is_empty() {
                 true => bucket,
-                false => Arc::new(PrefixStore::new(bucket, prefix)),
+                false => Arc::new(Prefixed::new(bucket, prefix)),
             }
         }
     };
