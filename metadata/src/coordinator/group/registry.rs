@@ -217,6 +217,16 @@ impl GroupRegistry {
         }
     }
 
+    /// Topics of which some group has a committed offset.
+    pub fn topics_with_offsets(&self) -> BTreeSet<TopicId> {
+        let of_group = |entry: &Entry| {
+            let partitions = entry.group.offsets.iter();
+            let topics = partitions.map(|(partition, _)| partition.topic_id);
+            topics.collect::<BTreeSet<_>>()
+        };
+        self.groups.values().flat_map(of_group).collect()
+    }
+
     /// Number of groups.
     pub fn len(&self) -> usize {
         self.groups.len()

@@ -1,0 +1,43 @@
+//! What makes a broker the coordinator of its groups.
+
+use std::fmt::Debug;
+
+use crate::session::Session;
+use crate::store::Compare;
+
+/// The right to coordinate, as a record in the store that others can take away.
+pub trait Ownership: Send + Sync + Debug {
+    /// Comparisons that hold in the store exactly while this broker is the coordinator. They are part of
+    /// every transaction the coordinator writes (F1), so at most a few.
+    fn compares(&self) -> Vec<Compare>;
+
+    /// Whether this broker may still believe itself the coordinator, by its own monotonic clock (F3).
+    /// Asked before every request, so cheap.
+    fn is_held(&self) -> bool;
+}
+
+/// The only broker of a cluster coordinates all groups, for as long as its session lasts.
+impl Ownership for Session {
+    fn compares(&self) -> Vec<Compare> {
+        vec![self.fence()]
+    }
+
+    fn is_held(&self) -> bool {
+        self.is_alive()
+    }
+}
+
+/// Ownership by being the only one there is. Even then a coordinator that starts takes the groups over
+/// from one that still runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SoleOwner;
+
+impl Ownership for SoleOwner {
+    fn compares(&self) -> Vec<Compare> {
+        Vec::new()
+    }
+
+    fn is_held(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,288 @@
+//! A store whose faults the test chooses, and short forms of requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alluvium_common::clock::{Clock, ManualClock};
+use alluvium_common::error::Outcome;
+use alluvium_common::offset::Offset;
+use alluvium_common::rand::SeededRandom;
+use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::super::*;
+use crate::coordinator::group::{LeavingMember, OffsetToCommit, Protocol};
+use crate::store::{
+    Compare, Lease, LeaseId, MemoryStore, RangeRequest, RangeResponse, Revision, StoreError, Txn,
+    TxnResponse, Watch, WatchRequest,
+};
+
+/// What happens to a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// The next one takes effect, and its answer is lost.
+    AnswerLost,
+    /// It has no effect, and says so.
+    Refused,
+    /// It has no effect yet and its answer never comes: a copy of it may arrive later.
+    Delayed,
+    /// It waits until the fault is another.
+    Hangs,
+    /// The store is broken for good.
+    Stopped,
+}
+
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: MemoryStore,
+    fault: watch::Sender<Fault>,
+    pub delayed: Mutex<Vec<Txn>>,
+    pub sizes: Mutex<Vec<usize>>,
+}
+
+impl FaultyStore {
+    pub fn set(&self, fault: Fault) {
+        self.fault.send_replace(fault);
+    }
+
+    pub fn inner(&self) -> &MemoryStore {
+        &self.inner
+    }
+}
+
+#[async_trait]
+impl MetadataStore for FaultyStore {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        self.inner.range(request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        let unavailable = |outcome| StoreError::Unavailable {
+            outcome,
+            reason: "by the test".to_owned(),
+        };
+        let mut fault = self.fault.subscribe();
+        let fault = *fault
+            .wait_for(|fault| *fault != Fault::Hangs)
+            .await
+            .expect("the sender lives in self");
+        match fault {
+            Fault::None | Fault::Hangs => {
+                self.sizes.lock().push(txn.then_ops.len());
+                self.inner.txn(txn).await
+            }
+            Fault::AnswerLost => {
+                self.set(Fault::None);
+                self.inner.txn(txn).await?;
+                Err(unavailable(Outcome::Unknown))
+            }
+            Fault::Refused => Err(unavailable(Outcome::NotDone)),
+            Fault::Delayed => {
+                self.delayed.lock().push(txn);
+                Err(unavailable(Outcome::Unknown))
+            }
+            Fault::Stopped => Err(StoreError::Stopped {
+                outcome: Outcome::Unknown,
+                reason: "by the test".to_owned(),
+            }),
+        }
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Watch, StoreError> {
+        self.inner.watch(request).await
+    }
+
+    async fn lease_grant(&self, ttl: Duration) -> Result<Lease, StoreError> {
+        self.inner.lease_grant(ttl).await
+    }
+
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+        self.inner.lease_keep_alive(lease).await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<Revision, StoreError> {
+        self.inner.lease_revoke(lease).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.inner.compact(revision).await
+    }
+}
+
+/// Ownership that the test takes away, on both sides.
+#[derive(Debug)]
+pub struct TestOwnership {
+    pub held: AtomicBool,
+    pub key: Option<Bytes>,
+}
+
+impl Ownership for TestOwnership {
+    fn compares(&self) -> Vec<Compare> {
+        self.key.iter().cloned().map(Compare::exists).collect()
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+}
+
+pub struct World {
+    pub store: Arc<FaultyStore>,
+    pub ownership: Arc<TestOwnership>,
+    pub clock: Arc<ManualClock>,
+    random: Arc<SeededRandom>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::owned_by_key(None)
+    }
+
+    pub fn owned_by_key(key: Option<&'static str>) -> Self {
+        Self {
+            store: Arc::new(FaultyStore {
+                inner: MemoryStore::new(),
+                fault: watch::Sender::new(Fault::None),
+                delayed: Mutex::default(),
+                sizes: Mutex::default(),
+            }),
+            ownership: Arc::new(TestOwnership {
+                held: AtomicBool::new(true),
+                key: key.map(Bytes::from),
+            }),
+            clock: ManualClock::at(1_000),
+            random: SeededRandom::new(7),
+        }
+    }
+
+    pub async fn try_open(&self, config: GroupConfig) -> Result<GroupCoordinator, OpenError> {
+        let options = CoordinatorOptions {
+            keys: crate::keys::Keys::new("test"),
+            config,
+            ownership: self.ownership.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+        };
+        GroupCoordinator::open(self.store.clone(), options).await
+    }
+
+    pub async fn open(&self) -> Arc<GroupCoordinator> {
+        let coordinator = self.try_open(GroupConfig::default()).await;
+        Arc::new(coordinator.expect("opens"))
+    }
+
+    /// Keys in the store, those of the writer left out.
+    pub async fn keys(&self) -> Vec<String> {
+        let range = crate::store::KeyRange::prefix("/alluvium/test/");
+        let page = self.store.inner.range(RangeRequest::new(range)).await;
+        let keys = page.expect("readable").kvs.into_iter();
+        keys.map(|kv| String::from_utf8_lossy(&kv.key).into_owned())
+            .filter(|key| !key.ends_with("/writer"))
+            .collect()
+    }
+
+    pub fn pass_wall_time(&self, by: Duration) {
+        self.clock
+            .set_ms(self.clock.now_ms() + by.as_millis() as i64);
+    }
+}
+
+pub fn partition(index: i32) -> TopicPartition {
+    TopicPartition::new(TopicId(Uuid::from_u128(1)), PartitionIndex(index))
+}
+
+pub fn commit(group: &str, offset: i64) -> CommitRequest {
+    CommitRequest {
+        group_id: group.into(),
+        generation: None,
+        member_id: MemberId::default(),
+        instance_id: None,
+        retention: None,
+        offsets: vec![to_commit(0, offset)],
+    }
+}
+
+pub fn to_commit(index: i32, offset: i64) -> OffsetToCommit {
+    OffsetToCommit {
+        topic: TopicName::new("t").expect("valid"),
+        partition: partition(index),
+        offset: Offset::new(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+    }
+}
+
+pub fn committed(coordinator: &GroupCoordinator, group: &str) -> Option<i64> {
+    let fetched = coordinator
+        .fetch_offsets(&group.into(), Some(&[partition(0)]))
+        .expect("served");
+    let (_, record) = fetched.partitions.into_iter().next().expect("one answer");
+    record.and_then(|record| record.offset).map(Offset::get)
+}
+
+pub fn join(group: &str) -> JoinRequest {
+    JoinRequest {
+        group_id: group.into(),
+        member_id: MemberId::default(),
+        instance_id: None,
+        client_id: "c".to_owned(),
+        client_host: "/127.0.0.1".to_owned(),
+        session_timeout: Duration::from_secs(10),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![Protocol {
+            name: "range".to_owned(),
+            metadata: Bytes::from_static(&[0, 0, 0, 0, 0, 1, 0, 1, b't']),
+        }],
+        require_known_member_id: false,
+        supports_skip_assignment: true,
+        reason: None,
+    }
+}
+
+pub fn sync(group: &str, member: &MemberId, generation: i32) -> SyncRequest {
+    SyncRequest {
+        group_id: group.into(),
+        generation,
+        member_id: member.clone(),
+        instance_id: None,
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![(member.clone(), Bytes::from_static(b"all"))],
+    }
+}
+
+pub fn heartbeat(member: &MemberId, generation: i32) -> HeartbeatRequest {
+    HeartbeatRequest {
+        group_id: "g".into(),
+        generation,
+        member_id: member.clone(),
+        instance_id: None,
+    }
+}
+
+pub fn leave(member: &MemberId) -> LeaveRequest {
+    LeaveRequest {
+        group_id: "g".into(),
+        members: vec![LeavingMember {
+            member_id: member.clone(),
+            instance_id: None,
+            reason: None,
+        }],
+    }
+}
+
+/// A stable group of one member, whose id is returned.
+pub async fn one_member(coordinator: &GroupCoordinator, group: &str) -> MemberId {
+    let joined = coordinator.join(join(group)).await.expect("joins");
+    let request = sync(group, &joined.member_id, joined.generation);
+    let synced = coordinator.sync(request).await.expect("syncs");
+    assert_eq!(synced.assignment, "all");
+    joined.member_id
+}
