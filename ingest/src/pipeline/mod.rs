@@ -1,0 +1,279 @@
+//! The write path, joined.
+//!
+//! ```text
+//! append: validate -> [partition lock: dedupe, offset, tail, open segment, WAL queue] -> ticket
+//! driver: seal -> encode and PUT (parallel) -> commit (in order) -> publish -> acknowledge
+//! ```
+//!
+//! Stage one runs in the caller and never waits. All stages behind the open segment are driven by one
+//! task, [`driver::Driver`], which owns what is sealed and not committed; it never computes or does
+//! I/O itself. Back-pressure is the byte budget ([`crate::backpressure`]): callers take a permit
+//! before they read a frame, and the permit is held until the batch is committed or left to the
+//! write-ahead log.
+
+mod config;
+mod driver;
+#[cfg(test)]
+#[allow(dead_code, reason = "crashes are for the recovery tests")]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use alluvium_cache::log::{Logs, PartitionLog};
+use alluvium_common::clock::SharedClock;
+use alluvium_common::error::Outcome;
+use alluvium_common::rand::SharedRandom;
+use alluvium_common::topic::{TopicName, TopicPartition};
+use object_store::ObjectStore;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::ack::AppendTicket;
+use crate::backpressure::ByteBudget;
+use crate::error::AppendError;
+use crate::metrics::IngestMetrics;
+use crate::open_segment::OpenSegment;
+use crate::partition::{AppendOptions, Closed, LeaderPartition};
+use crate::producer_state::ProducerSnapshot;
+use crate::seams::{CommitSink, SegmentSink, SessionGuard, WalSink};
+use crate::stages::Stages;
+use crate::upload::Uploader;
+use crate::validate::TopicRules;
+
+pub use config::PipelineConfig;
+use driver::{Driver, DriverSeams, Progress};
+
+/// The components around the write path.
+pub struct PipelineSeams {
+    /// Where segments go.
+    pub store: Arc<dyn ObjectStore>,
+    /// Where commits go.
+    pub commits: Arc<dyn CommitSink>,
+    /// Under which session.
+    pub session: Arc<dyn SessionGuard>,
+    /// The write-ahead log; without one, class `local` is refused.
+    pub wal: Option<Arc<dyn WalSink>>,
+    /// The logs that readers find; partitions are entered here when they are opened.
+    pub logs: Arc<Logs>,
+    /// Receives segments as they are written, so that reading them costs no GET.
+    pub segment_cache: Option<Arc<dyn SegmentSink>>,
+    /// Wall clock.
+    pub clock: SharedClock,
+    /// Randomness of object names and pauses.
+    pub random: SharedRandom,
+    /// Where to count.
+    pub metrics: IngestMetrics,
+}
+
+/// What a partition starts with.
+pub struct OpenState {
+    /// Its log: start, end and leader epoch are in its tail, segments in its index.
+    pub log: Arc<PartitionLog>,
+    /// Its idempotent producers.
+    pub producers: Vec<ProducerSnapshot>,
+}
+
+/// The write path of one broker session.
+pub struct Pipeline {
+    stages: Arc<Stages>,
+    logs: Arc<Logs>,
+    partitions: Arc<Partitions>,
+    progress: watch::Receiver<Progress>,
+    driver: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    stop: Arc<tokio::sync::Notify>,
+}
+
+pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<LeaderPartition>>>;
+
+/// What an operator wants to know at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PipelineStats {
+    /// Partitions led.
+    pub partitions: usize,
+    /// Bytes taken from the memory budget.
+    pub budget_used_bytes: usize,
+    /// The memory budget.
+    pub budget_bytes: usize,
+    /// Bytes in the write-ahead log that wait for their upload.
+    pub wal_bytes: u64,
+    /// Whether the session was lost: nothing is taken any more.
+    pub stopped: bool,
+}
+
+impl Pipeline {
+    /// Starts the write path; `first_sequence` is the first free sequence of the session's commit log.
+    pub fn start(
+        config: PipelineConfig,
+        seams: PipelineSeams,
+        budget: ByteBudget,
+        first_sequence: u64,
+    ) -> Arc<Self> {
+        let config = config.fitted_to(&budget);
+        let stages = Arc::new(Stages {
+            open: OpenSegment::new(config.seal.clone()),
+            wal: seams.wal,
+            session: Arc::clone(&seams.session),
+            budget,
+            clock: Arc::clone(&seams.clock),
+            metrics: seams.metrics.clone(),
+        });
+        let uploader = Arc::new(Uploader {
+            store: seams.store,
+            broker_id: seams.session.broker_id(),
+            broker_epoch: seams.session.broker_epoch(),
+            clock: seams.clock,
+            random: Arc::clone(&seams.random),
+            encode: config.encode,
+            timeout: config.put_timeout,
+            metrics: seams.metrics,
+            encoders: Uploader::encoders(),
+        });
+        let (progress_sender, progress) = watch::channel(Progress::default());
+        let stop = Arc::new(tokio::sync::Notify::new());
+        let partitions = Arc::new(Partitions::default());
+        let driver = Driver::new(
+            config,
+            DriverSeams {
+                stages: Arc::clone(&stages),
+                uploader,
+                commits: seams.commits,
+                segment_cache: seams.segment_cache,
+                random: seams.random,
+                partitions: Arc::clone(&partitions),
+                stop: Arc::clone(&stop),
+            },
+            progress_sender,
+            first_sequence,
+        );
+        let handle = tokio::spawn(driver.run());
+        Arc::new(Self {
+            stages,
+            logs: seams.logs,
+            partitions,
+            progress,
+            driver: Mutex::new(Some(handle)),
+            stop,
+        })
+    }
+
+    /// The memory budget: take a permit from it before reading a produce request.
+    pub fn budget(&self) -> &ByteBudget {
+        &self.stages.budget
+    }
+
+    /// Leads a partition from now on, and lets readers find its log.
+    pub fn open_partition(
+        &self,
+        topic: TopicName,
+        rules: TopicRules,
+        state: OpenState,
+    ) -> Arc<LeaderPartition> {
+        let partition = LeaderPartition::new(
+            Arc::clone(&state.log),
+            topic,
+            rules,
+            &state.producers,
+            Arc::clone(&self.stages),
+        );
+        let tp = partition.tp();
+        let before = self.partitions.write().insert(tp, Arc::clone(&partition));
+        if let Some(before) = before {
+            before.close(Closed::NotLeader);
+        }
+        self.logs.insert(state.log);
+        if self.progress.borrow().stopped {
+            // The session was lost between the decision to open and now.
+            partition.close(Closed::NotLeader);
+        }
+        partition
+    }
+
+    /// The partition, if this broker leads it.
+    pub fn partition(&self, tp: &TopicPartition) -> Option<Arc<LeaderPartition>> {
+        self.partitions.read().get(tp).cloned()
+    }
+
+    /// Applies a topic's new settings to one of its partitions, from the next batch on. Unknown
+    /// partitions are ignored: they get their settings when they are opened.
+    pub fn set_rules(&self, tp: &TopicPartition, rules: TopicRules) {
+        if let Some(partition) = self.partition(tp) {
+            partition.set_rules(rules);
+        }
+    }
+
+    /// Stops leading a partition because its topic was deleted.
+    pub fn close_partition(&self, tp: &TopicPartition) {
+        let removed = self.partitions.write().remove(tp);
+        if let Some(partition) = removed {
+            partition.close(Closed::Deleted);
+        }
+        self.logs
+            .remove(tp, alluvium_cache::tail::CloseReason::Deleted);
+    }
+
+    /// Appends the one batch in `records`: validates, finds duplicates, assigns offsets and hands the
+    /// batch on, synchronously and in the order of calls. The ticket resolves when the batch is as
+    /// durable as its topic demands.
+    pub fn append(
+        &self,
+        tp: &TopicPartition,
+        records: &bytes::Bytes,
+        options: AppendOptions,
+    ) -> Result<AppendTicket, AppendError> {
+        match self.partition(tp) {
+            Some(partition) => partition.append(records, options),
+            None => Err(AppendError::NotLeader(Outcome::NotDone)),
+        }
+    }
+
+    /// Seals what is open and waits until everything appended before is committed. `false` when the
+    /// session was lost before that.
+    pub async fn flush(&self) -> bool {
+        let pushed = self.stages.open.flush();
+        let mut progress = self.progress.clone();
+        let reached = progress
+            .wait_for(|progress| progress.stopped || progress.committed >= pushed)
+            .await;
+        reached.is_ok_and(|progress| progress.committed >= pushed)
+    }
+
+    /// Resolves when the pipeline has stopped because its session is gone.
+    pub async fn stopped(&self) {
+        let mut progress = self.progress.clone();
+        // An error means that the driver is gone, which is the same.
+        let _ = progress.wait_for(|progress| progress.stopped).await;
+    }
+
+    /// Closes all partitions and ends the driver. What was not committed stays in the write-ahead log
+    /// as far as it is there; call [`Self::flush`] before for a clean end.
+    pub async fn shutdown(&self) {
+        self.stop.notify_one();
+        let driver = self.driver.lock().take();
+        if let Some(driver) = driver {
+            // It panics only if it has a bug, which was logged then.
+            let _ = driver.await;
+        }
+    }
+
+    /// A glance at the state.
+    pub fn stats(&self) -> PipelineStats {
+        PipelineStats {
+            partitions: self.partitions.read().len(),
+            budget_used_bytes: self.stages.budget.used_bytes(),
+            budget_bytes: self.stages.budget.capacity_bytes(),
+            wal_bytes: self.stages.wal.as_ref().map_or(0, |wal| wal.bytes()),
+            stopped: self.progress.borrow().stopped,
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.get_mut().take() {
+            driver.abort();
+        }
+    }
+}
