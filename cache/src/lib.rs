@@ -6,6 +6,8 @@
 //! index and then tells the tail what is uploaded. The read path asks the tail first, and the index
 //! for what is [`tail::TailRead::Below`] it.
 
+pub mod budget;
 pub mod log;
 pub mod metrics;
+pub mod segment_cache;
 pub mod tail;

@@ -96,7 +96,8 @@ async function consume({ topic, groupId, count, seek, partition, commit }) {
   try {
     await new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`timed out with ${records.length} of ${count} records`)), DEADLINE_MS)
-      consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error))
+      // After what can be retried, as a coordinator that is loading, kafkajs starts the consumer again by itself.
+      consumer.on(consumer.events.CRASH, ({ payload }) => { if (!payload.restart) reject(payload.error) })
       consumer.run({
         autoCommit: false,
         eachBatch: async ({ batch, isStale }) => {

@@ -1,0 +1,217 @@
+//! Memory and disk in front of the segments in the object store.
+//!
+//! Two units. A **page** is a piece of an object of fixed size: what one GET asks for, what memory
+//! and disk keep (foyer), shared by all partitions whose blocks lie in it. A **block** is what
+//! readers ask for: checked against its CRC-32C, decompressed, cut into batches. Decoded blocks have
+//! a small memory of their own, so that many readers of one place decode it once.
+//!
+//! Everything has single flight: whoever asks for what is being fetched waits for it, and a fetch
+//! goes on when those who asked have gone. A block that fails its check is read once more from the
+//! object store itself; then it is an error, never a skipped record (I18). Objects never change, so
+//! nothing here is ever stale.
+
+mod block;
+mod disk;
+mod error;
+mod page;
+mod pages;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use alluvium_segment::FormatError;
+use alluvium_segment::footer::{BlockEncoding, BlockEntry};
+use alluvium_segment::object_key::ObjectKey;
+use alluvium_segment::segment_index::SegmentRef;
+use alluvium_segment::segment_object::EncodedSegment;
+use bytes::Bytes;
+use foyer::{Cache, CacheBuilder, LruConfig};
+use object_store::ObjectStore;
+use tracing::warn;
+
+pub use block::{Block, BlockSlice};
+pub use disk::DiskConfig;
+pub use error::CacheError;
+use pages::Pages;
+
+use crate::budget::ReadClass;
+use crate::metrics::SegmentCacheMetrics;
+
+/// Decompressing less than this is not worth a change of threads.
+const DECODE_INLINE_BYTES: u32 = 64 << 10;
+
+/// Sizes of the cache.
+#[derive(Debug, Clone)]
+pub struct SegmentCacheConfig {
+    /// Bytes of a page, and so of a GET: fewer, larger GETs cost less money and more memory.
+    /// Between 64 KiB and 16 MiB.
+    pub page_bytes: usize,
+    /// Bytes of pages kept in memory. Below a few pages per reader of history, pages are fetched
+    /// again and again unless there is a disk tier.
+    pub page_memory_bytes: usize,
+    /// Bytes of decoded blocks kept in memory.
+    pub block_memory_bytes: usize,
+    /// Bytes of GETs in flight for readers near the end of the log.
+    pub tail_gets_bytes: usize,
+    /// Bytes of GETs in flight for readers of history and for read-ahead.
+    pub backfill_gets_bytes: usize,
+    /// The disk tier, if there is to be one.
+    pub disk: Option<DiskConfig>,
+}
+
+impl Default for SegmentCacheConfig {
+    fn default() -> Self {
+        Self {
+            page_bytes: 4 << 20,
+            page_memory_bytes: 64 << 20,
+            block_memory_bytes: 32 << 20,
+            tail_gets_bytes: 32 << 20,
+            backfill_gets_bytes: 32 << 20,
+            disk: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct BlockKey {
+    object_key: ObjectKey,
+    position: u64,
+}
+
+/// See the module's documentation. Cheap to clone.
+#[derive(Clone)]
+pub struct SegmentCache {
+    pages: Pages,
+    blocks: Cache<BlockKey, Arc<Block>>,
+}
+
+impl SegmentCache {
+    /// Opens the cache in front of `store`. A disk tier that cannot be had (no room, no permission)
+    /// is left out with a warning: a cache is not worth refusing to start for.
+    pub async fn open(
+        config: SegmentCacheConfig,
+        store: Arc<dyn ObjectStore>,
+        metrics: SegmentCacheMetrics,
+    ) -> Self {
+        let blocks = CacheBuilder::new(config.block_memory_bytes)
+            .with_name("blocks")
+            .with_shards(1)
+            .with_eviction_config(LruConfig::default())
+            .with_weighter(|_: &BlockKey, block: &Arc<Block>| block.memory_bytes())
+            .build();
+        Self {
+            pages: Pages::open(config, store, metrics).await,
+            blocks,
+        }
+    }
+
+    /// The decoded block that `entry` describes.
+    pub async fn block(
+        &self,
+        segment: &Arc<SegmentRef>,
+        entry: &BlockEntry,
+        class: ReadClass,
+    ) -> Result<Arc<Block>, CacheError> {
+        let key = BlockKey {
+            object_key: segment.object_key.clone(),
+            position: entry.position,
+        };
+        if let Some(found) = self.blocks.get(&key) {
+            self.pages.metrics().block_hits.inc();
+            return Ok(Arc::clone(&found));
+        }
+        let (pages, segment, entry) = (self.pages.clone(), Arc::clone(segment), *entry);
+        let fetched = self.blocks.get_or_fetch(&key, || async move {
+            load_block(&pages, &segment, &entry, class)
+                .await
+                .map(Arc::new)
+        });
+        Ok(Arc::clone(&*fetched.await?))
+    }
+
+    /// The decoded block, if it is in memory already.
+    pub fn block_in_memory(&self, segment: &SegmentRef, entry: &BlockEntry) -> Option<Arc<Block>> {
+        let key = BlockKey {
+            object_key: segment.object_key.clone(),
+            position: entry.position,
+        };
+        let found = self.blocks.get(&key)?;
+        self.pages.metrics().block_hits.inc();
+        Some(Arc::clone(&found))
+    }
+
+    /// Starts to fetch the pages that hold `positions` of the object, without waiting, for a reader
+    /// that will come there. Takes from the backfill budget what is free, nothing otherwise.
+    /// Returns how many bytes from the start of `positions` are there or on their way.
+    pub fn prefetch(&self, segment: &Arc<SegmentRef>, positions: std::ops::Range<u64>) -> u64 {
+        self.pages.prefetch(segment, positions)
+    }
+
+    /// Takes in a segment that was just sealed, so that nobody need GET it soon. Copies no record
+    /// bytes unless they lie in very small pieces. Meant for the thread that encoded the segment.
+    pub fn insert_segment(&self, object_key: &ObjectKey, segment: &EncodedSegment) {
+        self.pages.insert_segment(object_key, segment);
+    }
+
+    /// Whether there is a disk tier.
+    pub fn has_disk(&self) -> bool {
+        self.pages.has_disk()
+    }
+
+    /// Writes to the disk tier what memory still holds, and ends the cache's work.
+    pub async fn close(&self) {
+        self.pages.close().await;
+    }
+}
+
+impl std::fmt::Debug for SegmentCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentCache").finish_non_exhaustive()
+    }
+}
+
+async fn load_block(
+    pages: &Pages,
+    segment: &Arc<SegmentRef>,
+    entry: &BlockEntry,
+    class: ReadClass,
+) -> Result<Block, CacheError> {
+    let stored = pages.read(segment, entry, class).await?;
+    let reason = match decode(entry, stored).await? {
+        Ok(block) => return Ok(block),
+        Err(reason) => reason,
+    };
+    warn!(
+        object = %segment.object_key,
+        position = entry.position,
+        %reason,
+        "a block failed its check, reading it again from the object store"
+    );
+    pages.metrics().damaged_blocks.inc();
+    pages.forget(segment, entry);
+    let stored = pages.read_past_cache(segment, entry, class).await?;
+    decode(entry, stored).await?.map_err(|reason| {
+        pages.metrics().damaged_blocks.inc();
+        CacheError::Corrupt {
+            object_key: segment.object_key.clone(),
+            position: entry.position,
+            reason,
+        }
+    })
+}
+
+/// The outer error is a decoder that died, the inner one says what is wrong with the bytes.
+async fn decode(
+    entry: &BlockEntry,
+    stored: Bytes,
+) -> Result<Result<Block, FormatError>, CacheError> {
+    let entry = *entry;
+    if entry.encoding == BlockEncoding::Raw || entry.raw_length <= DECODE_INLINE_BYTES {
+        return Ok(Block::decode(&entry, stored));
+    }
+    tokio::task::spawn_blocking(move || Block::decode(&entry, stored))
+        .await
+        .map_err(|error| CacheError::Cache(error.to_string()))
+}
