@@ -98,7 +98,7 @@ impl CommitLog {
         records: &[CommitRecord],
     ) -> Result<(), CommitError> {
         let txn = self.transaction(first_seq, records);
-        let mut pause = RETRY_PAUSE.0;
+        let (mut pause, mut unknown) = (RETRY_PAUSE.0, false);
         loop {
             let error = match self.store.txn(txn.clone()).await {
                 Ok(response) if response.succeeded => return Ok(()),
@@ -107,7 +107,13 @@ impl CommitLog {
             };
             // Every attempt is the same transaction: if an earlier one went through after all, this one's
             // comparison fails and `explain` finds our own records.
+            unknown |= error.outcome() == Outcome::Unknown;
             if error.kind() != ErrorKind::Retry {
+                let error = if unknown {
+                    error.after_unknown()
+                } else {
+                    error
+                };
                 return Err(CommitError::Refused(error));
             }
             if !self.session.is_alive() {

@@ -211,7 +211,7 @@ async fn remove_own_past(
     let txn = Txn::new()
         .when(Compare::unchanged_since(key.clone(), stands.mod_revision))
         .then(Op::delete(key.clone()));
-    store.txn_retrying(txn).await?;
+    store.txn_repeatable(txn).await?;
     Ok(())
 }
 
@@ -226,7 +226,7 @@ async fn create(
         .when(Compare::absent(key.clone()))
         .then(Op::put_leased(key.clone(), value.clone(), lease))
         .or_else(Op::get(key.clone()));
-    let response = store.txn_retrying(txn).await?;
+    let response = store.txn_repeatable(txn).await?;
     if response.succeeded {
         return Ok(epoch(response.revision));
     }
@@ -285,6 +285,8 @@ async fn keep_alive(store: Arc<dyn MetadataStore>, lease: LeaseId, ttl: Duration
 mod tests {
     use super::*;
     use crate::store::MemoryStore;
+    use crate::store::fault::{Fault, Faults, FaultyStore};
+    use alluvium_common::rand::SeededRandom;
     use uuid::Uuid;
 
     const TTL: Duration = Duration::from_secs(9);
@@ -361,5 +363,40 @@ mod tests {
         tokio::time::sleep(TTL * 2 / 3).await;
         assert!(!session.is_alive());
         assert!(session.is_current().await.expect("read"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_opens_though_replies_are_lost() {
+        for fault in [Fault::ReplyLost, Fault::RequestLost, Fault::Refused] {
+            // Calls of the second opening: grant, removal of the past, creation.
+            for calls_before in 1..3 {
+                let faults = Faults::new(SeededRandom::new(1));
+                let memory: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+                let store: Arc<dyn MetadataStore> =
+                    Arc::new(FaultyStore::new(memory, Arc::clone(&faults)));
+                let first = open(&store, 7).await.expect("first");
+                faults.next(std::iter::repeat_n(Fault::None, calls_before).chain([fault]));
+                let second = open(&store, 7).await.expect("second");
+                assert!(second.broker_epoch() > first.broker_epoch());
+                assert!(second.is_current().await.expect("read"));
+                assert!(fenced_put(&store, &second).await);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_outage_suspends_a_session_and_a_long_one_ends_it() {
+        let faults = Faults::new(SeededRandom::new(1));
+        let memory: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+        let store: Arc<dyn MetadataStore> = Arc::new(FaultyStore::new(memory, Arc::clone(&faults)));
+        let session = open(&store, 7).await.expect("session");
+        faults.away_for(TTL * 2 / 3);
+        tokio::time::sleep(TTL * 2 / 3 + KEEP_ALIVE_RETRY * 2).await;
+        assert!(session.is_alive(), "its lease had not ended");
+        faults.away_for(TTL * 2);
+        tokio::time::timeout(TTL * 3, session.lost())
+            .await
+            .expect("it notices");
+        assert!(!session.is_current().await.expect("read"));
     }
 }

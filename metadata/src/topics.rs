@@ -1,6 +1,6 @@
 //! Creating, changing and deleting topics, and taking over their partitions.
 //!
-//! A topic is visible when its key exists. Its partitions are written before that and deleted after it, so that
+//! A topic is visible when its key exists. Its partitions are written before or with it and deleted after it, so that
 //! a crash in between leaves partitions without a topic, which nobody sees and the next start removes, and never
 //! a topic without its partitions. Every transaction carries the session's fence (F1).
 
@@ -18,10 +18,11 @@ use crate::keys::Keys;
 use crate::model::{PartitionRecord, TopicRecord};
 use crate::session::Session;
 use crate::store::{
-    Change, Compare, MetadataStore, MetadataStoreExt, Op, Revision, StoreError, Txn,
+    Compare, KeyValue, LOST_RACES_MAX, MetadataStore, MetadataStoreExt, Op, Outcome, Revision,
+    StoreError, Txn, TxnResponse,
 };
 use crate::topic_config::{self, InvalidConfig};
-use crate::value::{self, ValueError};
+use crate::value::{self, StoredRecord, ValueError};
 
 /// Partition records of one transaction. Each is an operation of some hundred bytes; etcd allows 128.
 const PARTITIONS_PER_TXN: usize = 100;
@@ -129,24 +130,27 @@ impl TopicWriter {
             configs: new.configs,
             created_ms: self.clock.now_ms(),
         };
-        self.write_partitions(record.topic_id, 0..record.partition_count, next_commit)
-            .await?;
         let key = self.keys.topic(&record.name);
         let stored = value::encode(&record);
-        let txn = self
-            .fenced()
-            .when(Compare::absent(key.clone()))
-            .then(Op::put(key.clone(), stored.clone()))
-            .or_else(Op::get(key));
-        let response = self.run(txn).await?;
-        if response.succeeded {
-            return Ok((record, response.revision));
-        }
-        match response.first_kv(1) {
+        let absent = Compare::absent(key.clone());
+        let put = Op::put(key, stored.clone());
+        let written = self
+            .write_partitions(
+                record.topic_id,
+                0..record.partition_count,
+                next_commit,
+                &absent,
+                put,
+            )
+            .await?;
+        match written {
+            Ok(revision) => Ok((record, revision)),
             // F4: our own write, whose reply was lost; the topic id is ours alone.
-            Some(kv) if kv.value == stored => Ok((record, kv.mod_revision)),
-            Some(_) => Err(TopicError::Exists(record.name)),
-            None => Err(self.lost()),
+            Err(Some(kv)) if kv.value == stored => Ok((record, kv.mod_revision)),
+            Err(_) => {
+                self.delete_partitions(record.topic_id).await?;
+                Err(TopicError::Exists(record.name))
+            }
         }
     }
 
@@ -157,24 +161,34 @@ impl TopicWriter {
         count: i32,
         next_commit: u64,
     ) -> Result<(TopicRecord, Revision), TopicError> {
-        let (record, _) = self.read(name).await?;
-        if count <= record.partition_count {
-            return Err(TopicError::InvalidPartitions(format!(
-                "the topic has {} partitions; the new count must be larger, not {count}",
-                record.partition_count
-            )));
-        }
-        check_partition_count(count)?;
-        self.write_partitions(record.topic_id, record.partition_count..count, next_commit)
-            .await?;
-        self.change(name, |current| {
-            if current.topic_id != record.topic_id {
-                return Err(TopicError::Unknown);
+        let key = self.keys.topic(name);
+        let mut own: Option<Bytes> = None;
+        for _ in 0..LOST_RACES_MAX {
+            let (mut record, stands_at) = self.read(name).await?;
+            if own == Some(value::encode(&record)) {
+                return Ok((record, stands_at));
             }
-            current.partition_count = current.partition_count.max(count);
-            Ok(())
-        })
-        .await
+            if count <= record.partition_count {
+                return Err(TopicError::InvalidPartitions(format!(
+                    "the topic has {} partitions; the new count must be larger, not {count}",
+                    record.partition_count
+                )));
+            }
+            check_partition_count(count)?;
+            let added = record.partition_count..count;
+            record.partition_count = count;
+            let unchanged = Compare::unchanged_since(key.clone(), stands_at);
+            let stored = value::encode(&record);
+            let put = Op::put(key.clone(), stored.clone());
+            let written = self
+                .write_partitions(record.topic_id, added, next_commit, &unchanged, put)
+                .await?;
+            match written {
+                Ok(revision) => return Ok((record, revision)),
+                Err(_) => own = Some(stored),
+            }
+        }
+        Err(contended())
     }
 
     /// Changes the settings of a topic: `edit` gets those that are given and leaves those that shall be.
@@ -183,37 +197,47 @@ impl TopicWriter {
         name: &TopicName,
         mut edit: impl FnMut(&mut BTreeMap<String, String>) -> Result<(), InvalidConfig> + Send,
     ) -> Result<(TopicRecord, Revision), TopicError> {
-        self.change(name, |record| {
-            edit(&mut record.configs)?;
-            topic_config::validate(&record.configs)?;
-            Ok(())
-        })
+        self.change(
+            self.keys.topic(name),
+            TopicError::Unknown,
+            |record: &mut TopicRecord| {
+                edit(&mut record.configs)?;
+                topic_config::validate(&record.configs)?;
+                Ok(())
+            },
+        )
         .await
     }
 
     /// Deletes a topic: first what makes it visible, then its partitions.
     pub async fn delete(&self, name: &TopicName) -> Result<(TopicRecord, Revision), TopicError> {
-        let (record, stands_at) = self.read(name).await?;
         let key = self.keys.topic(name);
-        let txn = self
-            .fenced()
-            .when(Compare::unchanged_since(key.clone(), stands_at))
-            .then(Op::delete(key.clone()))
-            .or_else(Op::get(key));
-        let response = self.run(txn).await?;
-        if !response.succeeded {
-            let gone = response
-                .first_kv(1)
-                .is_none_or(|kv| kv.mod_revision != stands_at);
-            return Err(if gone {
-                TopicError::Unknown
-            } else {
-                self.lost()
-            });
+        let (record, mut stands_at) = self.read(name).await?;
+        for _ in 0..LOST_RACES_MAX {
+            let txn = self
+                .fenced()
+                .when(Compare::unchanged_since(key.clone(), stands_at))
+                .then(Op::delete(key.clone()))
+                .or_else(Op::get(key.clone()));
+            let response = self.run(txn).await?;
+            // That topic is gone: by us, also when the reply of an earlier attempt was lost (F4), or by another
+            // who was faster, which is the same to the caller.
+            let stands = match response.first_kv(1) {
+                _ if response.succeeded => None,
+                Some(kv) => Some(value::decode::<TopicRecord>(&kv.value)?),
+                None => None,
+            };
+            match stands {
+                Some(other) if other.topic_id == record.topic_id => {
+                    stands_at = response.first_kv(1).map_or(stands_at, |kv| kv.mod_revision);
+                }
+                _ => {
+                    self.delete_partitions(record.topic_id).await?;
+                    return Ok((record, response.revision));
+                }
+            }
         }
-        let revision = response.revision;
-        self.delete_partitions(record.topic_id).await?;
-        Ok((record, revision))
+        Err(contended())
     }
 
     /// Moves the first readable offset of a partition forward; never back (I13).
@@ -222,8 +246,16 @@ impl TopicWriter {
         tp: TopicPartition,
         to: Offset,
     ) -> Result<Offset, TopicError> {
-        let updated = self
-            .change_partition(tp, |record| record.log_start = record.log_start.max(to))
+        let key = self.keys.partition(tp);
+        let (updated, _) = self
+            .change(
+                key,
+                TopicError::UnknownPartition,
+                |record: &mut PartitionRecord| {
+                    record.log_start = record.log_start.max(to);
+                    Ok(())
+                },
+            )
             .await?;
         Ok(updated.log_start)
     }
@@ -270,36 +302,62 @@ impl TopicWriter {
                 let key = self.keys.partition(*tp);
                 txn = txn
                     .when(Compare::unchanged_since(key.clone(), *read_at))
-                    .then(Op::put(key, value::encode(record)));
+                    .then(Op::put(key.clone(), value::encode(record)))
+                    .or_else(Op::get(key));
             }
-            if !self.run(txn).await?.succeeded {
-                return Err(TopicError::Fenced);
+            let response = self.run(txn).await?;
+            // F4: our own write, whose reply was lost, stands there.
+            let stands = |index: usize| response.first_kv(index + 1).map(|kv| kv.value.clone());
+            let mut written = chunk.iter().map(|(_, record, _)| value::encode(record));
+            if !response.succeeded
+                && !written
+                    .by_ref()
+                    .enumerate()
+                    .all(|(index, ours)| stands(index) == Some(ours))
+            {
+                return Err(TopicError::Store(StoreError::Unavailable {
+                    outcome: Outcome::NotDone,
+                    reason: "a partition changed while it was taken over".to_owned(),
+                }));
             }
         }
         Ok(())
     }
 
+    /// Writes new partitions, and with the last of them `visible`, which makes them seen, as long as `guard`
+    /// holds. Else answers with the guarded key as it stands.
     async fn write_partitions(
         &self,
         topic_id: TopicId,
         partitions: std::ops::Range<i32>,
         next_commit: u64,
-    ) -> Result<(), TopicError> {
+        guard: &Compare,
+        visible: Op,
+    ) -> Result<Result<Revision, Option<KeyValue>>, TopicError> {
         let session = &self.session;
         let record = PartitionRecord::new(session.broker_id(), session.broker_epoch(), next_commit);
         let stored = value::encode(&record);
         let indexes: Vec<_> = partitions.collect();
-        for chunk in indexes.chunks(PARTITIONS_PER_TXN) {
-            let mut txn = self.fenced();
+        let mut chunks = indexes.chunks(PARTITIONS_PER_TXN).peekable();
+        let mut visible = Some(visible);
+        let mut revision = Revision::NONE;
+        while let Some(chunk) = chunks.next() {
+            let guarded = self.fenced().when(guard.clone());
+            let mut txn = guarded.or_else(Op::get(guard.key.clone()));
             for index in chunk {
                 let tp = TopicPartition::new(topic_id, PartitionIndex(*index));
                 txn = txn.then(Op::put(self.keys.partition(tp), stored.clone()));
             }
-            if !self.run(txn).await?.succeeded {
-                return Err(self.lost());
+            if chunks.peek().is_none() {
+                txn.then_ops.extend(visible.take());
             }
+            let response = self.run(txn).await?;
+            if !response.succeeded {
+                return Ok(Err(response.first_kv(1).cloned()));
+            }
+            revision = response.revision;
         }
-        Ok(())
+        Ok(Ok(revision))
     }
 
     async fn delete_partitions(&self, topic_id: TopicId) -> Result<(), TopicError> {
@@ -308,9 +366,7 @@ impl TopicWriter {
             let txn = chunk.iter().fold(self.fenced(), |txn, kv| {
                 txn.then(Op::delete(kv.key.clone()))
             });
-            if !self.run(txn).await?.succeeded {
-                return Err(self.lost());
-            }
+            self.run(txn).await?;
         }
         Ok(())
     }
@@ -324,51 +380,35 @@ impl TopicWriter {
         Ok((value::decode(&kv.value)?, kv.mod_revision))
     }
 
-    async fn change(
+    /// Reads a record, edits it, writes it if nobody else did meanwhile; else starts over, so that `edit` must be
+    /// one that does nothing the second time. Returns the record and the revision that it stands at.
+    async fn change<R: StoredRecord>(
         &self,
-        name: &TopicName,
-        mut edit: impl FnMut(&mut TopicRecord) -> Result<(), TopicError> + Send,
-    ) -> Result<(TopicRecord, Revision), TopicError> {
-        let key = self.keys.topic(name);
-        let updated = self
-            .store
-            .update(key, |current| {
-                let kv = current.ok_or(TopicError::Unknown)?;
-                let mut record: TopicRecord = value::decode(&kv.value)?;
-                edit(&mut record)?;
-                let stored = value::encode(&record);
-                let change = if stored == kv.value {
-                    Change::Keep
-                } else {
-                    Change::Put(stored)
-                };
-                Ok::<_, TopicError>((change, record))
-            })
-            .await?;
-        Ok((updated.output, updated.revision))
-    }
-
-    async fn change_partition(
-        &self,
-        tp: TopicPartition,
-        mut edit: impl FnMut(&mut PartitionRecord) + Send,
-    ) -> Result<PartitionRecord, TopicError> {
-        let updated = self
-            .store
-            .update(self.keys.partition(tp), |current| {
-                let kv = current.ok_or(TopicError::UnknownPartition)?;
-                let mut record: PartitionRecord = value::decode(&kv.value)?;
-                edit(&mut record);
-                let stored = value::encode(&record);
-                let change = if stored == kv.value {
-                    Change::Keep
-                } else {
-                    Change::Put(stored)
-                };
-                Ok::<_, TopicError>((change, record))
-            })
-            .await?;
-        Ok(updated.output)
+        key: Bytes,
+        missing: TopicError,
+        mut edit: impl FnMut(&mut R) -> Result<(), TopicError>,
+    ) -> Result<(R, Revision), TopicError> {
+        let mut missing = Some(missing);
+        for _ in 0..LOST_RACES_MAX {
+            let Some(kv) = self.store.get(key.clone()).await? else {
+                return Err(missing.take().unwrap_or(TopicError::Unknown));
+            };
+            let mut record: R = value::decode(&kv.value)?;
+            edit(&mut record)?;
+            let stored = value::encode(&record);
+            if stored == kv.value {
+                return Ok((record, kv.mod_revision));
+            }
+            let txn = self
+                .fenced()
+                .when(Compare::unchanged_since(key.clone(), kv.mod_revision))
+                .then(Op::put(key.clone(), stored));
+            let response = self.run(txn).await?;
+            if response.succeeded {
+                return Ok((record, response.revision));
+            }
+        }
+        Err(contended())
     }
 
     /// A transaction with F1, and with a look at the session for when it fails.
@@ -378,14 +418,24 @@ impl TopicWriter {
         Txn::new().when(fence).or_else(Op::get(key))
     }
 
-    async fn run(&self, txn: Txn) -> Result<crate::store::TxnResponse, TopicError> {
-        Ok(self.store.txn_retrying(txn).await?)
+    /// Runs a transaction made by [`Self::fenced`]. The session is over when its own comparison fails; whatever
+    /// else does not hold is for the caller to find out.
+    async fn run(&self, txn: Txn) -> Result<TxnResponse, TopicError> {
+        let response = self.store.txn_repeatable(txn).await?;
+        if !response.succeeded && !self.session.fence().holds(response.first_kv(0)) {
+            self.session.fenced();
+            return Err(TopicError::Fenced);
+        }
+        Ok(response)
     }
+}
 
-    fn lost(&self) -> TopicError {
-        self.session.fenced();
-        TopicError::Fenced
-    }
+/// Others changed a record each time before we did.
+fn contended() -> TopicError {
+    TopicError::Store(StoreError::Unavailable {
+        outcome: Outcome::NotDone,
+        reason: "too many others change the same record".to_owned(),
+    })
 }
 
 fn check_partition_count(count: i32) -> Result<(), TopicError> {

@@ -16,12 +16,17 @@ use tracing::{error, warn};
 use crate::keys::Keys;
 use crate::model::TopicRecord;
 use crate::store::{
-    Event, KeyRange, MetadataStore, MetadataStoreExt, Revision, StoreError, WatchRequest,
+    Event, KeyRange, MetadataStore, MetadataStoreExt, Revision, StoreError, WatchBatch,
+    WatchRequest,
 };
 use crate::value::{self, ValueError};
 
 /// Pause before a broken watch is begun anew.
 const RESYNC_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long somebody who waits for a revision trusts the watch to bring it. After that the picture is read:
+/// the watch may be broken, or the revision may have changed no topic at all.
+const WATCH_PATIENCE: Duration = Duration::from_millis(200);
 
 /// All topics at one revision. Cheap to share, never changed.
 #[derive(Debug, Default, Clone)]
@@ -90,13 +95,16 @@ pub enum ViewError {
 /// The picture, and the task that keeps it.
 #[derive(Debug)]
 pub struct ClusterView {
+    store: Arc<dyn MetadataStore>,
+    keys: Keys,
     shared: Arc<Shared>,
     follower: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    topics: RwLock<Arc<Topics>>,
+    /// With the revision as of which it is right.
+    picture: RwLock<(Revision, Arc<Topics>)>,
     revision: watch::Sender<Revision>,
 }
 
@@ -105,23 +113,41 @@ impl ClusterView {
     pub async fn open(store: Arc<dyn MetadataStore>, keys: Keys) -> Result<Self, ViewError> {
         let (revision, topics) = load(&*store, &keys).await?;
         let shared = Arc::new(Shared {
-            topics: RwLock::new(Arc::new(topics)),
+            picture: RwLock::new((revision, Arc::new(topics))),
             revision: watch::Sender::new(revision),
         });
-        let follower = tokio::spawn(follow(store, keys, Arc::clone(&shared)));
-        Ok(Self { shared, follower })
+        let follower = tokio::spawn(follow(
+            Arc::clone(&store),
+            keys.clone(),
+            Arc::clone(&shared),
+        ));
+        Ok(Self {
+            store,
+            keys,
+            shared,
+            follower,
+        })
     }
 
     /// The topics as known now.
     pub fn topics(&self) -> Arc<Topics> {
-        Arc::clone(&self.shared.topics.read())
+        Arc::clone(&self.shared.picture.read().1)
     }
 
-    /// Waits until the picture shows what was written at `revision`.
+    /// Waits until the picture shows what was written at `revision`, which need not have changed a topic.
     pub async fn reached(&self, revision: Revision) {
         let mut reached = self.shared.revision.subscribe();
-        // The sender lives as long as `self`.
-        let _held = reached.wait_for(|known| *known >= revision).await;
+        loop {
+            // The sender lives as long as `self`, so the only other end of the wait is its time-out.
+            let waiting = reached.wait_for(|known| *known >= revision);
+            if tokio::time::timeout(WATCH_PATIENCE, waiting).await.is_ok() {
+                return;
+            }
+            match load(&*self.store, &self.keys).await {
+                Ok((revision, topics)) => self.shared.replace(revision, topics),
+                Err(error) => warn!(%error, "the picture of the cluster is out of date"),
+            }
+        }
     }
 
     /// Tells of every change of the picture; what changed is found by comparing two pictures.
@@ -164,7 +190,7 @@ async fn follow(store: Arc<dyn MetadataStore>, keys: Keys, shared: Arc<Shared>) 
             tokio::time::sleep(RESYNC_PAUSE).await;
             match load(&*store, &keys).await {
                 Ok((revision, topics)) => {
-                    shared.publish(revision, topics);
+                    shared.replace(revision, topics);
                     break;
                 }
                 Err(error) => error!(%error, "the picture of the cluster is out of date"),
@@ -187,11 +213,7 @@ async fn follow_watch(
         .map_err(|error| error.to_string())?;
     loop {
         let batch = watch.next().await.map_err(|error| error.to_string())?;
-        let mut topics = Topics::clone(&shared.topics.read());
-        for event in &batch.events {
-            apply(&mut topics, keys, event)?;
-        }
-        shared.publish(batch.revision, topics);
+        shared.apply(keys, batch)?;
     }
 }
 
@@ -212,8 +234,29 @@ fn apply(topics: &mut Topics, keys: &Keys, event: &Event) -> Result<(), String> 
 }
 
 impl Shared {
-    fn publish(&self, revision: Revision, topics: Topics) {
-        *self.topics.write() = Arc::new(topics);
-        self.revision.send_replace(revision);
+    /// A whole picture, unless a newer one is there.
+    fn replace(&self, revision: Revision, topics: Topics) {
+        let mut picture = self.picture.write();
+        if revision > picture.0 {
+            *picture = (revision, Arc::new(topics));
+            self.revision.send_replace(revision);
+        }
+    }
+
+    /// The events behind the picture, unless it shows them already.
+    fn apply(&self, keys: &Keys, batch: WatchBatch) -> Result<(), String> {
+        let mut picture = self.picture.write();
+        if batch.revision > picture.0 {
+            let mut topics = Topics::clone(&picture.1);
+            for event in &batch.events {
+                apply(&mut topics, keys, event)?;
+            }
+            *picture = (batch.revision, Arc::new(topics));
+            self.revision.send_replace(batch.revision);
+        }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

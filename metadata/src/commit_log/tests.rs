@@ -1,6 +1,8 @@
 use super::*;
 use crate::model::BrokerRecord;
+use crate::store::fault::{Fault, Faults, FaultyStore};
 use crate::store::{Cas, MemoryStore};
+use alluvium_common::rand::SeededRandom;
 use alluvium_segment::object_key::{ObjectKey, SegmentName};
 use uuid::Uuid;
 
@@ -143,4 +145,61 @@ async fn a_damaged_entry_is_reported_not_skipped() {
         matches!(error, ReadCommitsError::Unreadable { seq: 0, .. }),
         "{error}"
     );
+}
+
+/// F4: whichever attempts fail in whatever way, the entries stand once and the commit is a success.
+#[tokio::test(start_paused = true)]
+async fn lost_replies_are_looked_up() {
+    let lost = [Fault::ReplyLost, Fault::RequestLost, Fault::Refused];
+    for faults_met in [
+        &lost[..1],
+        &lost[1..2],
+        &lost[..],
+        &[Fault::ReplyLost, Fault::ReplyLost],
+    ] {
+        let faults = Faults::new(SeededRandom::new(1));
+        let store: Arc<dyn MetadataStore> = Arc::new(FaultyStore::new(
+            Arc::new(MemoryStore::new()),
+            Arc::clone(&faults),
+        ));
+        let broker = broker(store).await;
+        faults.next(faults_met.iter().copied());
+        broker
+            .log
+            .commit(0, &[record(1), record(2)])
+            .await
+            .expect("commit");
+        let expected: Vec<_> = (0..).zip([record(1), record(2)]).collect();
+        assert_eq!(stands(&broker).await, expected, "{faults_met:?}");
+    }
+}
+
+/// A reply lost in the moment in which the session ends: the commit stands, and says so.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_was_applied_before_its_session_ended_is_a_success() {
+    let memory: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+    let faults = Faults::new(SeededRandom::new(1));
+    let store: Arc<dyn MetadataStore> =
+        Arc::new(FaultyStore::new(Arc::clone(&memory), Arc::clone(&faults)));
+    let old = broker(Arc::clone(&store)).await;
+    old.log.commit(0, &[record(1)]).await.expect("commit");
+    let _new = broker(memory).await;
+    old.log.commit(0, &[record(1)]).await.expect("it stands");
+    let error = old.log.commit(1, &[record(2)]).await.expect_err("fenced");
+    assert_eq!(error.outcome(), Outcome::NotDone);
+}
+
+/// A store that is away for longer than the session can be proved alive: nothing is claimed.
+#[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_the_session_leaves_the_outcome_unknown() {
+    let faults = Faults::new(SeededRandom::new(1));
+    let store: Arc<dyn MetadataStore> = Arc::new(FaultyStore::new(
+        Arc::new(MemoryStore::new()),
+        Arc::clone(&faults),
+    ));
+    let broker = broker(store).await;
+    faults.away_for(TTL * 10);
+    let error = broker.log.commit(0, &[record(1)]).await.expect_err("away");
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert!(!broker.log.session().is_alive());
 }

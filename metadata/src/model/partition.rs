@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::kind;
 use crate::value::StoredRecord;
 
+/// Leader epochs that a partition remembers. Who asks about an older one is answered with the oldest known.
+/// Bounds a record that otherwise grows with every restart for ever.
+pub const EPOCH_HISTORY_MAX: usize = 500;
+
 /// A partition as its key holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
@@ -86,6 +90,8 @@ impl PartitionRecord {
             leader_epoch,
             start: end,
         });
+        let excess = epoch_history.len().saturating_sub(EPOCH_HISTORY_MAX);
+        epoch_history.drain(..excess);
         let mut tail: Vec<_> = self
             .tail
             .iter()
@@ -230,5 +236,20 @@ mod tests {
     fn records_come_back() {
         let record = PartitionRecord::new(BrokerId(1), BrokerEpoch(5), 3);
         assert_eq!(value::decode(&value::encode(&record)), Ok(record));
+    }
+
+    #[test]
+    fn the_epoch_history_is_bounded() {
+        let broker = BrokerId(1);
+        let mut record = PartitionRecord::new(broker, BrokerEpoch(5), 0);
+        for n in 1..1000 {
+            record = record.taken_over(broker, BrokerEpoch(5 + n), offset(n), |_| None);
+        }
+        assert_eq!(record.epoch_history.len(), EPOCH_HISTORY_MAX);
+        let newest = EpochStart {
+            leader_epoch: LeaderEpoch(999),
+            start: offset(999),
+        };
+        assert_eq!(record.epoch_history.last(), Some(&newest));
     }
 }

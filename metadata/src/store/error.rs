@@ -116,4 +116,19 @@ impl StoreError {
             _ => ErrorKind::GiveUp,
         }
     }
+
+    /// This error of a repeated call, when an earlier attempt may have had its effect: then so may the
+    /// call, whatever became of its last attempt.
+    #[must_use]
+    pub fn after_unknown(self) -> Self {
+        let outcome = Outcome::Unknown;
+        match self {
+            Self::Stopped { reason, .. } => Self::Stopped { outcome, reason },
+            Self::Unavailable { reason, .. } => Self::Unavailable { outcome, reason },
+            other => Self::Unavailable {
+                outcome,
+                reason: other.to_string(),
+            },
+        }
+    }
 }

@@ -247,6 +247,31 @@ pub trait MetadataStoreExt: MetadataStore {
     async fn txn_retrying(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
         retrying(&mut 0, || self.txn(txn.clone())).await
     }
+
+    /// Runs a transaction that may be applied twice without harm, again after every fault that may pass. When an
+    /// earlier attempt was applied after all, this one's comparisons fail: the caller recognises its own
+    /// values in what its `or_else` reads (F4).
+    ///
+    /// # Errors
+    /// As [`MetadataStore::txn`], after [`FAULT_ATTEMPTS_MAX`]; of unknown outcome if any attempt was.
+    async fn txn_repeatable(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        let (mut attempt, mut unknown) = (0, false);
+        loop {
+            let error = match self.txn(txn.clone()).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            unknown |= error.outcome() == Outcome::Unknown;
+            let passing = error.kind() == ErrorKind::Retry;
+            if !passing || pause(&mut attempt).await.is_err() {
+                return Err(if unknown {
+                    error.after_unknown()
+                } else {
+                    error
+                });
+            }
+        }
+    }
 }
 
 impl<S: MetadataStore + ?Sized> MetadataStoreExt for S {}

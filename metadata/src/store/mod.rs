@@ -39,7 +39,7 @@ use async_trait::async_trait;
 pub use alluvium_common::error::Outcome;
 pub use embedded::{CommitBy, EmbeddedOptions, EmbeddedStore, OpenError};
 pub use error::StoreError;
-pub use ext::{Cas, Change, MetadataStoreExt, Updated};
+pub use ext::{Cas, Change, FAULT_ATTEMPTS_MAX, LOST_RACES_MAX, MetadataStoreExt, Updated};
 pub use limits::*;
 pub use local::LocalStore;
 pub use memory::{MemoryBacking, MemoryStore};

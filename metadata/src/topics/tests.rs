@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::model::BrokerRecord;
 use crate::store::MemoryStore;
+use crate::store::fault::{Fault, Faults, FaultyStore};
 use crate::view::ClusterView;
 
 struct Broker {
@@ -74,7 +75,7 @@ async fn a_created_topic_is_seen_with_all_its_partitions() {
     let broker = broker(&store()).await;
     let (record, revision) = broker
         .writer
-        .create(new_topic("orders", 250), 7)
+        .create(new_topic("orders", 110), 7)
         .await
         .expect("created");
     broker.view.reached(revision).await;
@@ -85,10 +86,10 @@ async fn a_created_topic_is_seen_with_all_its_partitions() {
     );
     assert_eq!(
         topics.with_id(record.topic_id).map(|t| t.partition_count),
-        Some(250)
+        Some(110)
     );
     let partitions = broker.writer.partitions().await.expect("partitions");
-    assert_eq!(partitions.len(), 250);
+    assert_eq!(partitions.len(), 110);
     let (_, first, _) = &partitions[0];
     assert_eq!(
         (first.leader, first.leader_epoch),
@@ -282,11 +283,14 @@ async fn partitions_without_a_topic_are_removed() {
         .expect("created");
     broker.view.reached(revision).await;
     // As a crash between the two steps of creation leaves them.
+    let never = Compare::absent("never");
+    let seen_by = Op::get("nobody");
     broker
         .writer
-        .write_partitions(TopicId(Uuid::from_u128(9)), 0..3, 0)
+        .write_partitions(TopicId(Uuid::from_u128(9)), 0..3, 0, &never, seen_by)
         .await
-        .expect("written");
+        .expect("written")
+        .expect("guard held");
     let removed = broker
         .writer
         .remove_orphans(&broker.view.topics())
@@ -297,4 +301,127 @@ async fn partitions_without_a_topic_are_removed() {
     assert!(left.iter().all(|(tp, ..)| tp.topic_id == kept.topic_id));
     assert_eq!(left.len(), 2);
     drop(broker.store);
+}
+
+/// Everything that a topic goes through, and what must stand in between.
+async fn a_life(broker: &Broker) {
+    let (writer, view) = (&broker.writer, &broker.view);
+    let (created, revision) = writer
+        .create(new_topic("orders", 110), 0)
+        .await
+        .expect("created");
+    view.reached(revision).await;
+    let again = writer.create(new_topic("orders", 1), 0).await;
+    assert!(matches!(again, Err(TopicError::Exists(_))), "{again:?}");
+    assert_eq!(writer.partitions().await.expect("read").len(), 110);
+
+    let (_, revision) = writer
+        .create_partitions(&created.name, 112, 0)
+        .await
+        .expect("added");
+    view.reached(revision).await;
+    let set = |configs: &mut BTreeMap<String, String>| {
+        configs.insert("retention.ms".to_owned(), "1000".to_owned());
+        Ok(())
+    };
+    writer
+        .alter_configs(&created.name, set)
+        .await
+        .expect("altered");
+    let (altered, revision) = writer
+        .alter_configs(&created.name, set)
+        .await
+        .expect("the same again");
+    view.reached(revision).await;
+    assert_eq!(
+        (altered.partition_count, altered.topic_id),
+        (112, created.topic_id)
+    );
+    assert_eq!(
+        view.topics().named("orders").map(|topic| (**topic).clone()),
+        Some(altered)
+    );
+
+    let tp = TopicPartition::new(created.topic_id, PartitionIndex(3));
+    let at = |value| Offset::new(value).expect("offset");
+    assert_eq!(writer.set_log_start(tp, at(9)).await.expect("moved"), at(9));
+    let taken_over: Vec<_> = writer
+        .partitions()
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|(tp, record, revision)| {
+            let leader = record.leader;
+            (
+                tp,
+                record.taken_over(leader, BrokerEpoch(99), at(10), |_| None),
+                revision,
+            )
+        })
+        .collect();
+    assert_eq!(taken_over.len(), 112);
+    writer.take_over(&taken_over).await.expect("taken over");
+    let partitions = writer.partitions().await.expect("read");
+    assert!(
+        partitions
+            .iter()
+            .all(|(_, record, _)| record.leader_epoch == LeaderEpoch(1))
+    );
+
+    let (_, revision) = writer.delete(&created.name).await.expect("deleted");
+    view.reached(revision).await;
+    assert!(view.topics().named("orders").is_none());
+    assert!(writer.partitions().await.expect("read").is_empty());
+    let again = writer.delete(&created.name).await;
+    assert!(matches!(again, Err(TopicError::Unknown)), "{again:?}");
+}
+
+/// F4 at every step: whichever one transaction's reply or request is lost, the result is the same.
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_changes_nothing() {
+    for fault in [Fault::ReplyLost, Fault::RequestLost, Fault::Refused] {
+        for calls_before in 0..13 {
+            let faults = Faults::new(SeededRandom::new(1));
+            let store: Arc<dyn MetadataStore> =
+                Arc::new(FaultyStore::new(store(), Arc::clone(&faults)));
+            let broker = broker(&store).await;
+            faults.next(std::iter::repeat_n(Fault::None, calls_before).chain([fault, fault]));
+            a_life(&broker).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_over_changes_no_topic() {
+    let store = store();
+    let old = broker(&store).await;
+    let (topic, _) = old
+        .writer
+        .create(new_topic("orders", 1), 0)
+        .await
+        .expect("created");
+    let _new = broker(&store).await;
+    let set = |configs: &mut BTreeMap<String, String>| {
+        configs.insert("retention.ms".to_owned(), "1000".to_owned());
+        Ok(())
+    };
+    let altered = old.writer.alter_configs(&topic.name, set).await;
+    assert!(matches!(altered, Err(TopicError::Fenced)), "{altered:?}");
+    let tp = TopicPartition::new(topic.topic_id, PartitionIndex(0));
+    let moved = old.writer.set_log_start(tp, Offset::ZERO.next()).await;
+    assert!(matches!(moved, Err(TopicError::Fenced)), "{moved:?}");
+    let added = old.writer.create_partitions(&topic.name, 2, 0).await;
+    assert!(matches!(added, Err(TopicError::Fenced)), "{added:?}");
+    let deleted = old.writer.delete(&topic.name).await;
+    assert!(matches!(deleted, Err(TopicError::Fenced)), "{deleted:?}");
+    assert!(!old.session.is_alive());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_many_creates_wins_and_the_others_leave_nothing() {
+    let broker = broker(&store()).await;
+    let creates = (0..8).map(|_| broker.writer.create(new_topic("orders", 3), 0));
+    let results = futures::future::join_all(creates).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    assert_eq!(broker.writer.partitions().await.expect("read").len(), 3);
 }
