@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alluvium_common::error::Outcome;
 use alluvium_common::object_store::conformance::{self, Exceptions};
-use alluvium_common::object_store::probe::{ConditionalPut, ProbeStep, probe};
+use alluvium_common::object_store::probe::{ConditionalPut, ProbeError, ProbeStep};
 use alluvium_common::object_store::{
     Environment, Failure, FailureKind, ObjectStoreExt, OpenedStore, Operation, RetryPolicy,
     StoreComponents, StoreMetrics, StoreSettings, open,
@@ -24,10 +24,9 @@ const HONEST: Exceptions = Exceptions {
 
 const PROBE_TIME: Duration = Duration::from_secs(20);
 
-/// Retries so quick that no test waits for them.
+/// Retries so quick that no test waits for them. Time limits are as always: the machine may be busy.
 fn quick() -> RetryPolicy {
     RetryPolicy {
-        attempt_timeout: Duration::from_millis(500),
         pause_first: Duration::from_millis(1),
         pause_max: Duration::from_millis(20),
         retries_per_second: 10_000,
@@ -42,6 +41,10 @@ async fn opened(url: &str, environment: Environment) -> (OpenedStore, StoreMetri
         retry: quick(),
         ..StoreSettings::default()
     };
+    opened_with(url, settings).await
+}
+
+async fn opened_with(url: &str, settings: StoreSettings) -> (OpenedStore, StoreMetrics) {
     let metrics = StoreMetrics::default();
     let components = StoreComponents::new(SeededRandom::new(1), metrics.clone());
     let opened = open(url, &settings, &components).await.expect("open");
@@ -99,7 +102,8 @@ async fn garage_conforms_but_for_conditional_puts() {
     };
     conformance::run(store.store.as_ref(), "suite", exceptions).await;
     let random = SeededRandom::new(2);
-    let report = probe(&store.url, store.bare.as_ref(), random.as_ref(), PROBE_TIME)
+    let report = store
+        .probe(random.as_ref(), PROBE_TIME)
         .await
         .expect("garage is usable");
     assert_ne!(report.conditional_put, ConditionalPut::Works);
@@ -111,19 +115,18 @@ async fn garage_conforms_but_for_conditional_puts() {
     let error = unusable(&garage.url(""), wrong.into_iter().collect()).await;
     let refused = [FailureKind::BadCredentials, FailureKind::Denied];
     assert!(refused.contains(&error.kind.expect("a kind")), "{error}");
-    let error = unusable("s3://no-such-bucket/x", garage.environment()).await;
+    let elsewhere = "s3://no-such-bucket/x";
+    let error = unusable(elsewhere, garage.environment()).await;
     let missing = [FailureKind::NoSuchBucket, FailureKind::Denied];
     assert!(missing.contains(&error.kind.expect("a kind")), "{error}");
 }
 
 /// The probe's complaint about a store that is none.
-async fn unusable(
-    url: &str,
-    environment: Environment,
-) -> alluvium_common::object_store::probe::ProbeError {
+async fn unusable(url: &str, environment: Environment) -> ProbeError {
     let (store, _) = opened(url, environment).await;
     let random = SeededRandom::new(3);
-    probe(&store.url, store.bare.as_ref(), random.as_ref(), PROBE_TIME)
+    store
+        .probe(random.as_ref(), PROBE_TIME)
         .await
         .expect_err("it is unusable")
 }
@@ -133,7 +136,8 @@ async fn a_usable_bucket_is_probed_and_left_clean() {
     let server = server().await;
     let (store, _) = on(&server, "data").await;
     let random = SeededRandom::new(4);
-    let report = probe(&store.url, store.bare.as_ref(), random.as_ref(), PROBE_TIME)
+    let report = store
+        .probe(random.as_ref(), PROBE_TIME)
         .await
         .expect("usable");
     assert_eq!(report.conditional_put, ConditionalPut::Works);
@@ -181,6 +185,8 @@ async fn unusable_buckets_are_told_apart() {
         &["AWS_SECRET_ACCESS_KEY"],
     )
     .await;
+    let key = with("AWS_ACCESS_KEY_ID", "nobody");
+    check(&url, key, BadCredentials, Write, &["AWS_ACCESS_KEY_ID"]).await;
     let region = with("AWS_REGION", "elsewhere-1");
     check(
         &url,
@@ -218,7 +224,8 @@ async fn a_bucket_that_hangs_is_told_in_time() {
     let (store, _) = on(&server, "").await;
     let random = SeededRandom::new(5);
     let time = Duration::from_millis(200);
-    let error = probe(&store.url, store.bare.as_ref(), random.as_ref(), time)
+    let error = store
+        .probe(random.as_ref(), time)
         .await
         .expect_err("it hangs");
     assert_eq!(error.kind, Some(FailureKind::TimedOut));
@@ -228,7 +235,15 @@ async fn a_bucket_that_hangs_is_told_in_time() {
 #[tokio::test]
 async fn s3_faults_are_survived() {
     let server = server().await;
-    let (store, metrics) = on(&server, "faults").await;
+    let settings = StoreSettings {
+        environment: server.environment(),
+        retry: RetryPolicy {
+            attempt_timeout: Duration::from_millis(500), // notices those that hang soon
+            ..quick()
+        },
+        ..StoreSettings::default()
+    };
+    let (store, metrics) = opened_with(&server.url("faults"), settings).await;
     let faults = server.faults();
     faults.sometimes(100, S3Fault::SLOW_DOWN);
     faults.sometimes(100, S3Fault::INTERNAL_ERROR);

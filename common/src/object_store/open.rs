@@ -1,7 +1,9 @@
 //! Opening a store and building the stack of decorators around it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::object_store::ObjectStore;
 use ::object_store::limit::LimitStore;
@@ -10,9 +12,10 @@ use ::object_store::memory::InMemory;
 use super::fault::{FaultPlan, FaultStore};
 use super::metrics::{MetricsStore, StoreMetrics};
 use super::prefix::Prefixed;
+use super::probe::{ProbeError, ProbeReport, probe};
 use super::retry::{RetryPolicy, RetryStore};
 use super::{Environment, LocalFolder, Location, cloud};
-use crate::rand::SharedRandom;
+use crate::rand::{Random, SharedRandom};
 
 /// How to open a store: values only.
 #[derive(Debug, Clone)]
@@ -68,7 +71,7 @@ impl StoreComponents {
 }
 
 /// An open store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OpenedStore {
     /// What it was opened as, without secrets.
     pub url: String,
@@ -76,6 +79,24 @@ pub struct OpenedStore {
     pub store: Arc<dyn ObjectStore>,
     /// The store without retries, so that [`super::probe`] sees each failure at once.
     pub bare: Arc<dyn ObjectStore>,
+}
+
+impl OpenedStore {
+    /// Finds out, within `time`, whether the store is usable, and if not, why.
+    pub async fn probe(
+        &self,
+        random: &dyn Random,
+        time: Duration,
+    ) -> Result<ProbeReport, ProbeError> {
+        probe(&self.url, self.bare.as_ref(), random, time).await
+    }
+}
+
+/// The URL only: some clients' own words contain keys.
+impl fmt::Debug for OpenedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OpenedStore").field(&self.url).finish()
+    }
 }
 
 /// Why a store cannot be opened. Nothing has been sent to it yet; [`super::probe`] does that.
@@ -200,5 +221,92 @@ fn describe(location: &Location) -> String {
         Location::Memory => "memory:".to_owned(),
         Location::Local(path) => path.display().to_string(),
         Location::Cloud { url, .. } => url.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rand::SeededRandom;
+
+    async fn open_with(url: &str, variables: &[(&str, &str)]) -> Result<OpenedStore, OpenError> {
+        let settings = StoreSettings {
+            environment: variables.iter().copied().collect(),
+            ..StoreSettings::default()
+        };
+        let components = StoreComponents::new(SeededRandom::new(1), StoreMetrics::default());
+        open(url, &settings, &components).await
+    }
+
+    const KEYS: [(&str, &str); 2] = [
+        ("AWS_ACCESS_KEY_ID", "key-id"),
+        ("AWS_SECRET_ACCESS_KEY", "top-secret"),
+    ];
+
+    #[tokio::test]
+    async fn every_cloud_opens_by_url() {
+        let aws = [KEYS[0], KEYS[1], ("AWS_DEFAULT_REGION", "eu-central-1")];
+        open_with("s3://bucket/prefix", &aws).await.expect("s3");
+        let azure = [
+            ("AZURE_STORAGE_ACCOUNT", "account"),
+            ("AZURE_STORAGE_KEY", "c2VjcmV0"),
+        ];
+        open_with("az://container/prefix", &azure)
+            .await
+            .expect("az");
+        let abfss = "abfss://files@account.dfs.core.windows.net/prefix";
+        open_with(abfss, &azure).await.expect("abfss");
+        let google = [("GOOGLE_SKIP_SIGNATURE", "true")];
+        open_with("gs://bucket/prefix", &google).await.expect("gs");
+    }
+
+    #[tokio::test]
+    async fn half_a_setup_says_what_is_missing() {
+        let region = ("AWS_REGION", "eu-central-1");
+        for (variables, word) in [
+            (vec![KEYS[0], region], "AWS_SECRET_ACCESS_KEY is not"),
+            (vec![KEYS[1], region], "AWS_ACCESS_KEY_ID is not"),
+            (vec![KEYS[0], KEYS[1]], "set AWS_REGION"),
+            (vec![region, ("AWS_PROFILE", "work")], "--profile work"),
+            // Set to nothing is not set.
+            (
+                vec![KEYS[0], ("AWS_SECRET_ACCESS_KEY", ""), region],
+                "is not",
+            ),
+        ] {
+            let error = open_with("s3://bucket", &variables).await;
+            let words = error.expect_err(word).to_string();
+            assert!(words.contains(word), "{words}");
+            assert!(!words.contains("top-secret"), "{words}");
+        }
+        let azure = open_with("az://container", &[]).await;
+        let words = azure.expect_err("no account").to_string();
+        assert!(words.contains("az://container"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn payloads_are_signed_only_where_tls_does_not_guard_them() {
+        let region = ("AWS_REGION", "eu-central-1");
+        for (endpoint, wanted) in [
+            ("", "sign_payload: false"),
+            ("https://store.example", "sign_payload: false"),
+            ("http://127.0.0.1:9000", "sign_payload: true"),
+        ] {
+            let variables = [KEYS[0], KEYS[1], region, ("AWS_ENDPOINT_URL", endpoint)];
+            let opened = open_with("s3://bucket", &variables).await.expect("open");
+            let told = format!("{:?}", opened.bare);
+            assert!(told.contains(wanted), "{endpoint}: {told}");
+            assert!(told.contains("max_retries: 0"), "one retry policy: {told}");
+            assert!(!format!("{opened:?}").contains("key-id"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_made_is_named() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let inside = file.path().join("store");
+        let error = open_with(&inside.display().to_string(), &[]).await;
+        let words = error.expect_err("it is below a file").to_string();
+        assert!(words.contains(&inside.display().to_string()), "{words}");
     }
 }

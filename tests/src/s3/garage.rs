@@ -6,13 +6,16 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use alluvium_common::object_store::Environment;
+use alluvium_common::object_store::{
+    Environment, ObjectStoreExt, StoreComponents, StoreMetrics, StoreSettings, open,
+};
+use alluvium_common::rand::SeededRandom;
 use anyhow::{Context, bail};
+use object_store::path::Path as ObjectPath;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
 
 /// The bucket that the node has from the start.
 pub const BUCKET: &str = "alluvium-test";
@@ -29,7 +32,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Ports are picked free and then let go for garage to bind; somebody else may be faster.
 const START_ATTEMPTS: usize = 3;
 
-/// A running node. Dropping it kills the process and removes its folder.
+/// A running node. Dropping it ends the process and removes its folder.
 #[derive(Debug)]
 pub struct Garage {
     port: u16,
@@ -63,9 +66,9 @@ impl Garage {
             .env("GARAGE_REGION", REGION)
             .env("GARAGE_ACCESS_KEY", ACCESS_KEY)
             .env("GARAGE_SECRET_KEY", SECRET_KEY)
-            .stdin(Stdio::null())
+            // The script ends garage when this pipe closes, so it also ends when this process is killed.
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .context("run garage")?;
         let mut garage = Self {
@@ -81,18 +84,13 @@ impl Garage {
 
     /// Returns when the bucket is there and the key may write to it.
     async fn until_ready(&mut self) -> anyhow::Result<()> {
-        use alluvium_common::object_store::{Location, ObjectStoreExt, open};
-        debug_assert!(Location::parse(&self.url("")).is_ok());
-        let settings = alluvium_common::object_store::StoreSettings {
+        let settings = StoreSettings {
             environment: self.environment(),
-            ..Default::default()
+            ..StoreSettings::default()
         };
-        let components = alluvium_common::object_store::StoreComponents::new(
-            alluvium_common::rand::SeededRandom::new(0),
-            Default::default(),
-        );
+        let components = StoreComponents::new(SeededRandom::new(0), StoreMetrics::default());
         let store = open(&self.url(""), &settings, &components).await?.bare;
-        let name = ::object_store::path::Path::from("ready");
+        let name = ObjectPath::from("ready");
         loop {
             if let Some(status) = self.process.try_wait()? {
                 bail!("garage ended by itself: {status}");
@@ -130,17 +128,25 @@ impl Garage {
     }
 }
 
+impl Drop for Garage {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("garage/garage")
 }
 
 async fn build() -> anyhow::Result<()> {
-    let status = Command::new(script())
+    let mut build = Command::new(script());
+    build
         .arg("build")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .await
+        .stdout(Stdio::null());
+    let status = tokio::task::spawn_blocking(move || build.status())
+        .await?
         .context("run tests/garage/garage build")?;
     if !status.success() {
         bail!("tests/garage/garage build failed: {status}");

@@ -19,7 +19,7 @@ use alluvium_common::object_store::Environment;
 use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -166,9 +166,22 @@ impl Drop for S3Server {
     }
 }
 
+/// One key pair. An unknown key is refused with the code that Amazon's S3 uses.
+struct OneKey;
+
+#[async_trait::async_trait]
+impl S3Auth for OneKey {
+    async fn get_secret_key(&self, access_key: &str) -> s3s::S3Result<SecretKey> {
+        match access_key {
+            ACCESS_KEY => Ok(SecretKey::from(SECRET_KEY)),
+            _ => Err(s3s::s3_error!(InvalidAccessKeyId, "no such access key")),
+        }
+    }
+}
+
 fn signed(handler: MemoryS3) -> S3Service {
     let mut builder = S3ServiceBuilder::new(handler);
-    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    builder.set_auth(OneKey);
     builder.build()
 }
 

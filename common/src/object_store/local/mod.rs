@@ -39,7 +39,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 pub use self::errors::NoSpace;
-use self::place::{IfExists, Placer};
+use self::place::{IfExists, Placer, SystemSync};
 use self::staging::Staging;
 use crate::rand::Random;
 
@@ -69,12 +69,20 @@ impl LocalFolder {
     /// Opens the store in `root`, making the folder if need be and removing what a crash left.
     /// Blocking: call it before there is anybody to disturb, or from a blocking thread.
     pub fn open(root: impl AsRef<FsPath>, random: &dyn Random) -> std::io::Result<Self> {
-        place::create_root(root.as_ref())?;
-        let root = root.as_ref().canonicalize()?;
+        Self::open_with(root.as_ref(), random, Arc::new(SystemSync))
+    }
+
+    fn open_with(
+        root: &FsPath,
+        random: &dyn Random,
+        sync: Arc<dyn place::Sync>,
+    ) -> std::io::Result<Self> {
+        place::create_root(root)?;
+        let root = root.canonicalize()?;
         let staging = Staging::open(&root, random.uuid())?;
         Ok(Self {
             folder: Arc::new(Folder {
-                placer: Placer::new(root.clone()),
+                placer: Placer::new(root.clone(), sync),
                 staging,
                 root,
             }),

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -33,21 +34,60 @@ pub(super) enum IfExists {
     Refuse,
 }
 
+/// The calls that durability rests on, as a seam, so that tests can watch them and let them fail.
+pub(super) trait Sync: Send + std::marker::Sync + std::fmt::Debug {
+    /// Data and inode of a file.
+    fn file(&self, file: &File) -> io::Result<()>;
+    /// The names in a folder.
+    fn folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// The operating system's.
+#[derive(Debug)]
+pub(super) struct SystemSync;
+
+impl Sync for SystemSync {
+    fn file(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
 /// Gives finished files their names.
 #[derive(Debug)]
 pub(super) struct Placer {
     root: PathBuf,
+    sync: Arc<dyn Sync>,
     /// Folders whose entry in their parent was synced by this process. Another process may have
     /// made a folder without having synced it yet, so seeing that it exists is not enough.
     known: Mutex<HashSet<PathBuf>>,
 }
 
 impl Placer {
-    pub(super) fn new(root: PathBuf) -> Self {
+    pub(super) fn new(root: PathBuf, sync: Arc<dyn Sync>) -> Self {
         Self {
             root,
+            sync,
             known: Mutex::new(HashSet::new()),
         }
+    }
+
+    /// Syncs `file`, which was written under a staging name, and makes it the object at `target`.
+    /// Blocking.
+    pub(super) fn finish(
+        &self,
+        file: &File,
+        staged: &StagedPath,
+        target: &Path,
+        if_exists: IfExists,
+    ) -> io::Result<()> {
+        // A failed sync is never tried again on the same file: the kernel may have dropped the pages
+        // and would report success. The file is removed and the caller starts over.
+        self.sync.file(file)?;
+        self.place(staged, target, if_exists)
     }
 
     /// Makes the already synced file `staged` the object at `target`. Blocking.
@@ -66,7 +106,7 @@ impl Placer {
                 IfExists::Refuse => fs::hard_link(&staged.0, target),
             };
             match named {
-                Ok(()) => return sync_folder(folder),
+                Ok(()) => return self.sync.folder(folder),
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound && attempt < PLACE_ATTEMPTS_MAX =>
                 {
@@ -86,7 +126,7 @@ impl Placer {
         let parent = folder.parent().unwrap_or(&self.root);
         self.ensure_folder(parent)?;
         create_folder(folder)?;
-        sync_folder(parent)?;
+        self.sync.folder(parent)?;
         let mut known = self.known.lock();
         if known.len() >= KNOWN_FOLDERS_MAX {
             known.clear();
@@ -109,7 +149,7 @@ pub(super) fn create_root(root: &Path) -> io::Result<()> {
         create_root(parent)?;
     }
     create_folder(root)?;
-    sync_folder(parent)
+    SystemSync.folder(parent)
 }
 
 fn create_folder(folder: &Path) -> io::Result<()> {
@@ -117,8 +157,4 @@ fn create_folder(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         other => other,
     }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

@@ -1,9 +1,12 @@
 //! What the local folder promises beyond the conformance suite.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path as FsPath, PathBuf};
 
 use ::object_store::path::Path;
 use ::object_store::{ObjectStoreExt, PutMode, PutOptions};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::object_store::{Failure, FailureKind, conformance};
@@ -49,13 +52,16 @@ async fn an_object_is_a_plain_file_and_nothing_else_stays() {
     store.put(&name, "content".into()).await.expect("put");
     let created = store.put_opts(&name, "other".into(), PutMode::Create.into());
     created.await.expect_err("it is there");
-    let dropped = store.put_multipart(&name).await.expect("begin");
-    drop(dropped);
+    let mut aborted = store.put_multipart(&name).await.expect("begin");
+    aborted.abort().await.expect("abort");
     assert_eq!(
         files(&folder.path().join("new/nested")),
         [PathBuf::from("a/b/c")]
     );
+    // What is still unfinished goes with the store.
+    let forgotten = store.put_multipart(&name).await.expect("begin");
     drop(store);
+    drop(forgotten);
     assert_eq!(files(folder.path()), [PathBuf::from("new/nested/a/b/c")]);
 }
 
@@ -167,5 +173,86 @@ async fn a_full_disk_is_told_as_such() {
     assert_eq!(failure.outcome, crate::error::Outcome::NotDone);
     for word in ["a/b", "/data", "no space"] {
         assert!(failure.message.contains(word), "{}", failure.message);
+    }
+}
+
+/// Watches the syncs: what was synced, whether the object's name was there already, and which sync
+/// fails, counted from 1.
+#[derive(Debug)]
+struct Watch {
+    object: PathBuf,
+    seen: Mutex<Vec<(String, bool)>>,
+    fails_at: Option<usize>,
+}
+
+impl Watch {
+    fn note(&self, what: String) -> io::Result<()> {
+        let mut seen = self.seen.lock();
+        seen.push((what, self.object.exists()));
+        match self.fails_at == Some(seen.len()) {
+            true => Err(io::Error::other("the disk failed")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl place::Sync for Watch {
+    fn file(&self, file: &File) -> io::Result<()> {
+        self.note(format!("file of {} bytes", file.metadata()?.len()))
+    }
+
+    fn folder(&self, folder: &FsPath) -> io::Result<()> {
+        let root = self.object.ancestors().nth(3).expect("<root>/a/b/c");
+        let below = folder.strip_prefix(root).expect("below the root");
+        self.note(format!("folder {:?}", below))
+    }
+}
+
+async fn watched_put(
+    root: &FsPath,
+    fails_at: Option<usize>,
+    mode: PutMode,
+) -> (Result<PutResult>, Vec<(String, bool)>) {
+    let root = root.canonicalize().expect("root");
+    let watch = Arc::new(Watch {
+        object: root.join("a/b/c"),
+        seen: Mutex::default(),
+        fails_at,
+    });
+    let sync = Arc::clone(&watch) as Arc<dyn place::Sync>;
+    let random = SeededRandom::new(1);
+    let store = LocalFolder::open_with(&root, random.as_ref(), sync).expect("open");
+    let name = Path::from("a/b/c");
+    let result = store.put_opts(&name, "content".into(), mode.into()).await;
+    let seen = watch.seen.lock().clone();
+    (result, seen)
+}
+
+#[tokio::test]
+async fn a_put_counts_when_everything_is_synced_in_order() {
+    for mode in [PutMode::Overwrite, PutMode::Create] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (put, seen) = watched_put(folder.path(), None, mode).await;
+        put.expect("put");
+        let expected = [
+            ("file of 7 bytes".to_owned(), false),
+            ("folder \"\"".to_owned(), false),
+            ("folder \"a\"".to_owned(), false),
+            ("folder \"a/b\"".to_owned(), true),
+        ];
+        assert_eq!(seen, expected, "and the name appears only before the last");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_fails_the_put() {
+    for fails_at in 1..=4 {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (put, _) = watched_put(folder.path(), Some(fails_at), PutMode::Overwrite).await;
+        let failure = Failure::of(&put.expect_err("not durable"));
+        assert!(!failure.is_retryable(), "{failure}");
+        assert!(failure.message.contains("the disk failed"), "{failure}");
+        let visible = folder.path().join("a/b/c").exists();
+        assert_eq!(visible, fails_at == 4, "no name before its bytes are safe");
     }
 }

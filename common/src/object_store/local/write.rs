@@ -48,11 +48,8 @@ fn finish(
     target: &std::path::Path,
     if_exists: IfExists,
 ) -> io::Result<PutResult> {
-    // A failed sync is never tried again on the same file: the kernel may have dropped the pages
-    // and would report success. The file is removed and the caller starts over.
-    file.sync_all()?;
+    folder.placer.finish(file, staged, target, if_exists)?;
     let e_tag = read::tag_of(&file.metadata()?);
-    folder.placer.place(staged, target, if_exists)?;
     Ok(PutResult {
         e_tag: Some(e_tag),
         version: None,
@@ -174,5 +171,17 @@ impl MultipartUpload for Upload {
             Ok(())
         })
         .await
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // An upload given up without a word: its file goes, but not on a thread that must not block.
+        if let (Some(unfinished), Ok(runtime)) = (
+            self.unfinished.take(),
+            tokio::runtime::Handle::try_current(),
+        ) {
+            runtime.spawn_blocking(move || drop(unfinished));
+        }
     }
 }
