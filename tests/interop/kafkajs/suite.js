@@ -98,6 +98,8 @@ async function consume({ topic, groupId, count, seek, partition, commit }) {
       const timer = setTimeout(() => reject(new Error(`timed out with ${records.length} of ${count} records`)), DEADLINE_MS)
       // After what can be retried, as a coordinator that is loading, kafkajs starts the consumer again by itself.
       consumer.on(consumer.events.CRASH, ({ payload }) => { if (!payload.restart) reject(payload.error) })
+      // On every join: a consumer that started again has forgotten where it was told to read.
+      if (seek) consumer.on(consumer.events.GROUP_JOIN, () => consumer.seek(seek))
       consumer.run({
         autoCommit: false,
         eachBatch: async ({ batch, isStale }) => {
@@ -109,7 +111,6 @@ async function consume({ topic, groupId, count, seek, partition, commit }) {
           }
         },
       }).catch(reject)
-      if (seek) consumer.seek(seek)
     })
     if (commit) await consumer.commitOffsets([{ topic, ...commit }])
   } finally {
