@@ -121,6 +121,15 @@ async fn garage_conforms_but_for_conditional_puts() {
     assert!(missing.contains(&error.kind.expect("a kind")), "{error}");
 }
 
+#[tokio::test]
+async fn checksums_that_the_server_verifies_can_be_switched_on() {
+    let server = server().await;
+    let mut variables = server.variables();
+    variables.push(("AWS_CHECKSUM_ALGORITHM", "sha256".to_owned()));
+    let (store, _) = opened(&server.url("x"), variables.into_iter().collect()).await;
+    conformance::run(store.store.as_ref(), "suite", HONEST).await;
+}
+
 /// The probe's complaint about a store that is none.
 async fn unusable(url: &str, environment: Environment) -> ProbeError {
     let (store, _) = opened(url, environment).await;

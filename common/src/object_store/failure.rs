@@ -57,6 +57,27 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 17] = [
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::Precondition,
+        Self::NotModified,
+        Self::Throttled,
+        Self::ServerFault,
+        Self::TimedOut,
+        Self::Unreachable,
+        Self::Interrupted,
+        Self::Denied,
+        Self::BadCredentials,
+        Self::ClockSkew,
+        Self::NoSuchBucket,
+        Self::WrongRegion,
+        Self::NoSpace,
+        Self::Unsupported,
+        Self::Other,
+    ];
+
     /// A short name for metrics and logs.
     pub fn label(self) -> &'static str {
         match self {

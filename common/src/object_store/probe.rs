@@ -351,3 +351,74 @@ fn permission(step: ProbeStep) -> String {
          the store is local"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ::object_store::memory::InMemory;
+
+    use super::*;
+    use crate::object_store::fault::{Fault, FaultPlan, FaultRule, FaultStore};
+    use crate::object_store::{LocalFolder, Operation};
+    use crate::rand::SeededRandom;
+
+    const TIME: Duration = Duration::from_secs(30);
+
+    async fn run(store: &dyn ObjectStore) -> Result<ProbeReport, ProbeError> {
+        probe("test:", store, SeededRandom::new(1).as_ref(), TIME).await
+    }
+
+    fn faulty(rule: FaultRule) -> FaultStore {
+        let faults = FaultPlan::new(1);
+        faults.add(rule);
+        FaultStore::new(Arc::new(InMemory::new()), faults)
+    }
+
+    #[tokio::test]
+    async fn folders_and_memory_are_usable_and_left_clean() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let local = LocalFolder::open(folder.path(), SeededRandom::new(1).as_ref());
+        let local = local.expect("open");
+        let memory = InMemory::new();
+        for store in [&local as &dyn ObjectStore, &memory] {
+            let report = run(store).await.expect("usable");
+            assert_eq!(report.conditional_put, ConditionalPut::Works, "{store}");
+            let left: Vec<_> = store.list(None).try_collect().await.expect("list");
+            assert_eq!(left, [], "{store}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_bytes_are_noticed() {
+        let store = faulty(FaultRule::always(Operation::Get, Fault::FlipBit));
+        let error = run(&store).await.expect_err("a bit is wrong");
+        assert_eq!((error.step, error.kind), (ProbeStep::Read, None));
+        assert!(
+            error.to_string().contains("not those just written"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn passing_faults_are_forgiven_and_lasting_ones_told() {
+        let slow = Fault::Refuse {
+            status: 503,
+            code: "SlowDown",
+        };
+        let twice = faulty(FaultRule::next(Operation::Put, 2, slow.clone()));
+        run(&twice).await.expect("the third attempt succeeds");
+        let always = faulty(FaultRule::always(Operation::List, slow));
+        let error = run(&always).await.expect_err("always throttled");
+        assert_eq!(error.step, ProbeStep::List);
+        assert_eq!(error.kind, Some(FailureKind::Throttled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_ends_the_probe_in_time() {
+        let store = faulty(FaultRule::always(Operation::Delete, Fault::Hang));
+        let error = run(&store).await.expect_err("it hangs");
+        assert_eq!(error.step, ProbeStep::Delete);
+        assert_eq!(error.kind, Some(FailureKind::TimedOut));
+    }
+}

@@ -181,7 +181,12 @@ impl Drop for Upload {
             self.unfinished.take(),
             tokio::runtime::Handle::try_current(),
         ) {
-            runtime.spawn_blocking(move || drop(unfinished));
+            // Perhaps the last holder of the staging folder, which must go after the file.
+            let folder = Arc::clone(&self.folder);
+            runtime.spawn_blocking(move || {
+                drop(unfinished);
+                drop(folder);
+            });
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::rand::Random;
 /// Settings of the retry decorator. The defaults suit a bucket in the same region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// An operation that has not succeeded after this long, pauses included, fails. Callers that must
-    /// go on (an upload of acknowledged records) start a new one, under a new name.
+    /// No attempt begins this long after the first one, pauses included: the operation fails. Callers
+    /// that must go on (an upload of acknowledged records) start a new one, under a new name.
     pub deadline: Duration,
     /// Time for one request that moves no bytes. A store that hangs is noticed after this.
     pub attempt_timeout: Duration,

@@ -290,3 +290,25 @@ async fn requests_are_counted_by_result() {
     }
     assert_eq!(setup.metrics.requests(Operation::Put), 2);
 }
+
+#[tokio::test]
+async fn deleting_what_is_gone_succeeds_at_every_store() {
+    // `object_store`'s own folder, like Google's and Azure's stores, calls that an error.
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let strict = ::object_store::local::LocalFileSystem::new_with_prefix(folder.path());
+    let strict: Arc<dyn ObjectStore> = Arc::new(strict.expect("a folder"));
+    strict.put(&name(), "x".into()).await.expect("put");
+    let gone = Path::from("never/there");
+    strict.delete(&gone).await.expect_err("it is strict");
+    let store = RetryStore::new(
+        Arc::clone(&strict),
+        RetryPolicy::default(),
+        SeededRandom::new(1),
+        StoreMetrics::default(),
+    );
+    store.delete(&gone).await.expect("gone is gone");
+    let both = futures::stream::iter([Ok(gone.clone()), Ok(name())]).boxed();
+    let deleted: Vec<_> = store.delete_stream(both).try_collect().await.expect("both");
+    assert_eq!(deleted, [gone, name()]);
+    strict.get(&name()).await.expect_err("deleted");
+}
