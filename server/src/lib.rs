@@ -1,1 +1,17 @@
-//! The `alluvium` server, its handlers and command line.
+//! The `alluvium` server: configuration, wiring, listeners, one handler file for each Kafka API, and the
+//! command line.
+//!
+//! The way of a Produce request: [`network`] cuts it out of the byte stream, [`dispatch`] finds its handler,
+//! `handlers::produce` hands its batches to the pipeline of the ingest crate and answers when they are durable.
+
+pub mod broker;
+pub mod client;
+pub mod config;
+pub mod data_folder;
+pub mod dispatch;
+pub mod error_map;
+pub mod handlers;
+pub mod http;
+pub mod metrics;
+pub mod network;
+pub mod topic_service;

@@ -1,0 +1,68 @@
+//! The reference page of the settings, generated from their definitions.
+
+use std::io::{self, Write};
+
+use super::settings::definitions;
+
+/// Writes all settings with documentation and defaults, as a TOML file that may be used as it is.
+pub fn print_reference(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "# Settings of `alluvium serve` and their defaults.")?;
+    writeln!(
+        out,
+        "# Each may also be given as an environment variable (ALLUVIUM_ and the key in capitals,"
+    )?;
+    writeln!(
+        out,
+        "# dots as underscores) or as a flag (--set KEY=VALUE). Flags win over the environment, the"
+    )?;
+    writeln!(
+        out,
+        "# environment over the file, the file over these defaults."
+    )?;
+    for definition in definitions() {
+        writeln!(out)?;
+        for line in wrap(&definition.documentation, 98) {
+            writeln!(out, "# {line}")?;
+        }
+        writeln!(out, "# Type: {}.", definition.kind)?;
+        let plain = matches!(
+            definition.kind,
+            "number" | "boolean" | "bytes" | "milliseconds"
+        );
+        if plain && !definition.default.is_empty() {
+            writeln!(out, "{} = {}", definition.key, definition.default)?;
+        } else {
+            writeln!(out, "{} = {:?}", definition.key, definition.default)?;
+        }
+    }
+    Ok(())
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("starts with one line");
+        if !line.is_empty() && line.len() + 1 + word.len() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, load};
+
+    #[test]
+    fn the_reference_is_a_configuration_file_of_the_defaults() {
+        let file = tempfile::NamedTempFile::new().expect("temporary file");
+        super::print_reference(&mut file.as_file()).expect("written");
+        let loaded = load(Some(file.path()), [], &[]).expect("reads back");
+        assert_eq!(loaded.config, Config::default());
+    }
+}

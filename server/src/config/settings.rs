@@ -1,0 +1,199 @@
+//! Every setting of the server, its default and what it trades.
+
+use super::value::{ByteSize, Endpoint, Millis, Roles, SettingValue};
+
+/// One setting as the reference page and DescribeConfigs show it.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// Dotted key.
+    pub key: &'static str,
+    /// What it does, its unit and its trade-off.
+    pub documentation: String,
+    /// What kind of value it takes.
+    pub kind: &'static str,
+    /// The default as text.
+    pub default: String,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $key:literal $field:ident: $type:ty = $default:expr;)+) => {
+        /// The configuration of one process. Values only; components are built from it elsewhere.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+
+        impl Config {
+            /// Sets `key` from text. `None` if there is no such key.
+            pub fn set(&mut self, key: &str, text: &str) -> Option<Result<(), String>> {
+                match key {
+                    $($key => Some(SettingValue::parse(text).map(|value| self.$field = value)),)+
+                    _ => None,
+                }
+            }
+
+            /// The value of `key` as text. `None` if there is no such key.
+            pub fn get(&self, key: &str) -> Option<String> {
+                match key {
+                    $($key => Some(SettingValue::print(&self.$field)),)+
+                    _ => None,
+                }
+            }
+        }
+
+        /// All settings, in the order of the reference page.
+        pub fn definitions() -> Vec<Definition> {
+            let defaults = Config::default();
+            vec![$(Definition {
+                key: $key,
+                documentation: [$($doc.trim()),+].join(" "),
+                kind: <$type as SettingValue>::KIND,
+                default: SettingValue::print(&defaults.$field),
+            },)+]
+        }
+    };
+}
+
+settings! {
+    /// Folder for everything that stays on this machine: the write-ahead log, the cache, the embedded
+    /// metadata store and, with the default object store, the data itself.
+    "data.dir" data_dir: String = "alluvium-data".to_owned();
+    /// Address the Kafka listener binds.
+    "listen" listen: Endpoint = endpoint("127.0.0.1", 9092);
+    /// Address that clients are told to connect to. Default: the bound address; set it when clients
+    /// reach this process by another name.
+    "advertised.listener" advertised_listener: Option<Endpoint> = None;
+    /// Address of the HTTP listener for /metrics, /healthz and /readyz. Empty: no HTTP listener.
+    "http" http: Option<Endpoint> = Some(endpoint("127.0.0.1", 9644));
+    /// Where segments live: a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix,
+    /// az://container/prefix, or memory: for tests. Credentials come from the environment, as the cloud's own
+    /// tools have them. Default: the folder objects in data.dir.
+    "object.store" object_store: Option<String> = None;
+    /// Where offsets and leadership live: embedded (in data.dir), or etcd://HOST:PORT,HOST:PORT.
+    "metadata" metadata: String = "embedded".to_owned();
+    /// Name of the cluster. Keeps clusters apart that share an etcd.
+    "cluster" cluster: String = "alluvium".to_owned();
+    /// Number of this broker, unique in its cluster.
+    "broker.id" broker_id: i32 = 1;
+    /// Rack or availability zone of this process.
+    "rack" rack: Option<String> = None;
+    /// What this process does: broker, compactor, query.
+    "roles" roles: Roles = Roles::all();
+
+    /// Partitions of a topic that is created without saying how many.
+    "num.partitions" num_partitions: i32 = 1;
+    /// Replication factor reported for topics created without one. Nominal: object storage replicates.
+    "default.replication.factor" default_replication_factor: i16 = 1;
+    /// Create a topic when a client asks for the metadata of one that does not exist.
+    "auto.create.topics.enable" auto_create_topics_enable: bool = true;
+    /// Durability class of topics that do not set alluvium.durability. local: acknowledged when fsynced in this
+    /// machine's write-ahead log. object: acknowledged when in object storage, slower by one PUT.
+    "alluvium.durability" durability: String = "local".to_owned();
+
+    /// Largest record batch accepted, unless the topic sets max.message.bytes.
+    "message.max.bytes" message_max_bytes: ByteSize = ByteSize(1_048_588);
+    /// Largest request accepted; larger ones close the connection before memory is taken.
+    "socket.request.max.bytes" socket_request_max_bytes: ByteSize = ByteSize(100 << 20);
+    /// Connections accepted at the same time.
+    "max.connections" max_connections: u32 = 20_000;
+    /// A connection without a request for this long is closed.
+    "connections.max.idle.ms" connections_max_idle_ms: Millis = Millis(600_000);
+    /// A request whose bytes stop arriving for this long closes its connection, so that half-sent requests
+    /// cannot hold the request memory.
+    "socket.stall.timeout.ms" socket_stall_timeout_ms: Millis = Millis(30_000);
+    /// Memory for requests on their way to object storage. When it is used up, reading from sockets waits:
+    /// producers slow down, memory does not grow.
+    "request.memory.bytes" request_memory_bytes: ByteSize = ByteSize(384 << 20);
+
+    /// Memory for the most recent batches of all partitions, from which consumers near the end are served.
+    "tail.memory.bytes" tail_memory_bytes: ByteSize = ByteSize(128 << 20);
+    /// Memory for blocks read from object storage.
+    "cache.memory.bytes" cache_memory_bytes: ByteSize = ByteSize(64 << 20);
+    /// Disk for blocks read from object storage, in data.dir. 0: no disk cache, the right choice when the object
+    /// store is a local folder.
+    "cache.disk.bytes" cache_disk_bytes: ByteSize = ByteSize(0);
+    /// Memory that reads near the end of the log may hold at a time.
+    "fetch.tail.memory.bytes" fetch_tail_memory_bytes: ByteSize = ByteSize(128 << 20);
+    /// Memory that reads of older data may hold at a time. Separate, so that a consumer reading from the
+    /// beginning does not slow the others.
+    "fetch.backfill.memory.bytes" fetch_backfill_memory_bytes: ByteSize = ByteSize(128 << 20);
+    /// Most bytes one fetch request may return.
+    "fetch.max.bytes" fetch_max_bytes: ByteSize = ByteSize(57_671_680);
+    /// Fetch sessions (KIP-227) kept.
+    "max.incremental.fetch.session.cache.slots" fetch_session_slots: u32 = 1_000;
+
+    /// Size of one write-ahead log file.
+    "wal.file.bytes" wal_file_bytes: ByteSize = ByteSize(64 << 20);
+    /// Disk for the write-ahead log. Bounds how much may be acknowledged while object storage is away; when it is
+    /// used up, producers wait.
+    "wal.bytes.max" wal_bytes_max: ByteSize = ByteSize(4 << 30);
+    /// A segment is uploaded when it has this many bytes.
+    "segment.upload.bytes" segment_upload_bytes: ByteSize = ByteSize(64 << 20);
+    /// The same while a producer of durability object waits for it.
+    "segment.upload.waiting.bytes" segment_upload_waiting_bytes: ByteSize = ByteSize(8 << 20);
+    /// A segment is uploaded when its oldest batch is this old.
+    "segment.upload.ms" segment_upload_ms: Millis = Millis(10_000);
+    /// The same while a producer of durability object waits for it. Less means lower latency and more PUTs.
+    "segment.upload.waiting.ms" segment_upload_waiting_ms: Millis = Millis(250);
+    /// PUTs a second that may be spent on answering waiting producers at once; what is not used is saved up for
+    /// bursts. 4 a second cost about 52 dollars a month on S3.
+    "put.budget.per.second" put_budget_per_second: u32 = 4;
+    /// Uploads running at the same time.
+    "upload.parallelism" upload_parallelism: u32 = 4;
+
+    /// How long a new group waits for more members before its first rebalance.
+    "group.initial.rebalance.delay.ms" group_initial_rebalance_delay_ms: Millis = Millis(3_000);
+    /// Smallest session time-out a group member may ask for.
+    "group.min.session.timeout.ms" group_min_session_timeout_ms: Millis = Millis(6_000);
+    /// Largest session time-out a group member may ask for.
+    "group.max.session.timeout.ms" group_max_session_timeout_ms: Millis = Millis(1_800_000);
+    /// Members one group may have.
+    "group.max.size" group_max_size: u32 = 10_000;
+    /// Committed offsets of a group are kept this long after its last member left.
+    "offsets.retention.minutes" offsets_retention_minutes: u32 = 10_080;
+    /// Longest metadata text that may be committed with an offset.
+    "offset.metadata.max.bytes" offset_metadata_max_bytes: u32 = 4_096;
+    /// State of an idempotent producer is forgotten after this time without a batch.
+    "producer.id.expiration.ms" producer_id_expiration_ms: Millis = Millis(86_400_000);
+
+    /// Time after which other brokers may take over from this one when it falls silent.
+    "broker.session.timeout.ms" broker_session_timeout_ms: Millis = Millis(9_000);
+    /// Time for a graceful stop: upload what is open, answer what is waiting. Then the process ends anyway; what is
+    /// in the write-ahead log is uploaded at the next start.
+    "shutdown.timeout.ms" shutdown_timeout_ms: Millis = Millis(20_000);
+    /// Which log lines are written: a level (error, warn, info, debug, trace) or directives by module.
+    "log.filter" log_filter: String = "info".to_owned();
+    /// Form of the log lines: text or json.
+    "log.format" log_format: String = "text".to_owned();
+}
+
+fn endpoint(host: &str, port: u16) -> Endpoint {
+    Endpoint {
+        host: host.to_owned(),
+        port,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_reads_back() {
+        let mut config = Config::default();
+        for definition in definitions() {
+            config
+                .set(definition.key, &definition.default)
+                .expect("known key")
+                .expect("its own default");
+            assert!(!definition.documentation.is_empty(), "{}", definition.key);
+        }
+        assert_eq!(config, Config::default());
+    }
+}

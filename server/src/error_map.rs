@@ -1,0 +1,59 @@
+//! The one way from errors of the domain to Kafka's error codes.
+
+use alluvium_common::error::{ErrorKind, Outcome};
+use alluvium_ingest::error::AppendError;
+use alluvium_ingest::producer_state::SequenceError;
+use alluvium_metadata::store::StoreError;
+use alluvium_metadata::topics::TopicError;
+use alluvium_protocol::ErrorCode;
+
+/// An append. Where the batch may yet become visible, the code is one that clients take as unknown.
+pub fn append(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::NotLeader(_) => ErrorCode::NotLeaderOrFollower,
+        AppendError::Deleted(_) => ErrorCode::UnknownTopicOrPartition,
+        AppendError::Corrupt(_) => ErrorCode::CorruptMessage,
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        AppendError::UnsupportedMagic(_) => ErrorCode::UnsupportedForMessageFormat,
+        AppendError::UnsupportedCodec(_) => ErrorCode::UnsupportedCompressionType,
+        AppendError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
+        AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        AppendError::Sequence(SequenceError::OutOfOrder { .. }) => {
+            ErrorCode::OutOfOrderSequenceNumber
+        }
+        AppendError::Sequence(SequenceError::InvalidEpoch { .. }) => {
+            ErrorCode::InvalidProducerEpoch
+        }
+        AppendError::InvalidTransactionState => ErrorCode::InvalidTxnState,
+        AppendError::Storage {
+            outcome: Outcome::NotDone,
+            ..
+        } => ErrorCode::KafkaStorageError,
+        AppendError::Storage {
+            outcome: Outcome::Unknown,
+            ..
+        } => ErrorCode::RequestTimedOut,
+    }
+}
+
+/// A change of a topic.
+pub fn topic(error: &TopicError) -> ErrorCode {
+    match error {
+        TopicError::Exists(_) => ErrorCode::TopicAlreadyExists,
+        TopicError::Collides(..) => ErrorCode::InvalidTopicException,
+        TopicError::Unknown | TopicError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        TopicError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+        TopicError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        TopicError::Fenced => ErrorCode::NotController,
+        TopicError::Unreadable(_) => ErrorCode::UnknownServerError,
+        TopicError::Store(error) => store(error),
+    }
+}
+
+/// A call to the metadata store.
+pub fn store(error: &StoreError) -> ErrorCode {
+    match error.kind() {
+        ErrorKind::Retry | ErrorKind::Refresh => ErrorCode::RequestTimedOut,
+        ErrorKind::GiveUp | ErrorKind::Fenced | ErrorKind::BadData => ErrorCode::UnknownServerError,
+    }
+}
