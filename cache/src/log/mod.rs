@@ -61,7 +61,12 @@ impl PartitionLog {
         segment: Arc<SegmentRef>,
         span: &PartitionSpan,
     ) -> Result<(), NotContiguous> {
-        self.index.write().add(segment, span)?;
+        let log_start = self.tail.offsets().log_start;
+        {
+            let mut index = self.index.write();
+            index.add(segment, span)?;
+            index.trim(log_start.min(span.next_offset));
+        }
         self.tail.set_uploaded(span.next_offset);
         Ok(())
     }

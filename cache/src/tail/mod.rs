@@ -224,14 +224,15 @@ impl PartitionTail {
         self.state.lock().read(from, upto, max_bytes, min_one_batch)
     }
 
-    /// First offset that the tail holds (the log end when it holds none), and its first batch below
-    /// `upto` whose largest timestamp is at or after `timestamp`.
+    /// First offset that the tail holds (the log end when it holds none), and the first of its
+    /// batches with an offset in `from..upto` whose largest timestamp is at or after `timestamp`.
     pub fn first_at_or_after(
         &self,
         timestamp: TimestampMs,
+        from: Offset,
         upto: Offset,
     ) -> (Offset, Option<TailBatch>) {
-        self.state.lock().first_at_or_after(timestamp, upto)
+        self.state.lock().first_at_or_after(timestamp, from, upto)
     }
 
     /// First offset that the tail holds (the log end when it holds none), and the first of its

@@ -309,11 +309,13 @@ impl State {
     pub(super) fn first_at_or_after(
         &self,
         timestamp: TimestampMs,
+        from: Offset,
         upto: Offset,
     ) -> (Offset, Option<TailBatch>) {
+        let first = self.entries.partition_point(|entry| entry.next <= from);
         let found = self
             .entries
-            .iter()
+            .range(first..)
             .take_while(|entry| entry.next <= upto)
             .find(|entry| entry.max_timestamp >= timestamp)
             .map(Entry::found);

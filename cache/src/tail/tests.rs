@@ -244,15 +244,16 @@ fn upload_releases_the_write_ahead_log() {
 #[test]
 fn timestamps_are_found() {
     let tail = filled(0, &budget(usize::MAX), false);
-    let found = |timestamp, upto| {
-        let (start, found) = tail.first_at_or_after(timestamp, offset(upto));
+    let found = |timestamp, from, upto| {
+        let (start, found) = tail.first_at_or_after(timestamp, offset(from), offset(upto));
         assert_eq!(start, offset(0));
         found.map(|batch| batch.load().expect("in memory").base_offset().get())
     };
-    assert_eq!(found(0, 100), Some(0));
-    assert_eq!(found(1004, 100), Some(40));
-    assert_eq!(found(1004, 49), None);
-    assert_eq!(found(1010, 100), None);
+    assert_eq!(found(0, 0, 100), Some(0));
+    assert_eq!(found(1004, 0, 100), Some(40));
+    assert_eq!(found(1004, 0, 49), None);
+    assert_eq!(found(1010, 0, 100), None);
+    assert_eq!(found(0, 41, 100), Some(40));
     let (_, max) = tail.max_timestamp(offset(100));
     let (timestamp, batch) = max.expect("not empty");
     assert_eq!(
