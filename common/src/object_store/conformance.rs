@@ -101,6 +101,17 @@ async fn chunked_payloads(store: &dyn ObjectStore, at: Path) {
     let name = at.clone().join("large");
     store.put(&name, payload).await.expect("put in chunks");
     assert!(get(store, &name).await == content, "12 MiB come back whole");
+    let crumbs: PutPayload = (0..5_000)
+        .map(|i| content.slice(i * 3..i * 3 + (i % 4)))
+        .collect();
+    let expected: Vec<u8> = crumbs.iter().flatten().copied().collect();
+    let many = at.clone().join("crumbs");
+    store.put(&many, crumbs).await.expect("put in crumbs");
+    assert_eq!(
+        get(store, &many).await,
+        expected,
+        "5,000 chunks, some empty"
+    );
     let range = (5 << 20)..(11 << 20);
     let part = store
         .get_range(&name, range.start as u64..range.end as u64)

@@ -2,8 +2,8 @@
 //!
 //! `object_store` 0.13's own `LocalFileSystem` never syncs anything: a PUT that it answered can be
 //! gone, or be a name with no bytes behind it, after a power cut. Here a PUT counts only when file
-//! and folder are synced ([`place`]), no unfinished file is ever visible under an object's name, and
-//! what a crash leaves behind is removed when the store is opened again ([`staging`]).
+//! and folder are synced (`place.rs`), no unfinished file is ever visible under an object's name, and
+//! what a crash leaves behind is removed when the store is opened again (`staging.rs`).
 //!
 //! Reading a name is reading a file: `a/b/c` is `<root>/a/b/c`, so people can look at a store with
 //! ordinary tools. Unlike a bucket, a folder cannot hold both `a` and `a/b`.

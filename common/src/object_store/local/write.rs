@@ -1,7 +1,7 @@
 //! Writing files: staged, synced, then placed. All of it blocking except the multipart front.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::object_store::path::Path;
 use ::object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::FutureExt;
 
 use super::place::IfExists;
 use super::staging::{StagedPath, Unfinished};
 use super::{Folder, blocking, errors, read};
+
+/// Slices given to one write: what Linux takes (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
 
 /// Stores `payload` as `target`, durably. Blocking.
 pub(super) fn put(
@@ -26,9 +30,7 @@ pub(super) fn put(
 ) -> Result<PutResult> {
     let written = || {
         let mut unfinished = folder.staging.create()?;
-        for chunk in payload.iter() {
-            unfinished.file.write_all(chunk)?;
-        }
+        write_chunks(&mut unfinished.file, payload.as_ref())?;
         finish(
             folder,
             &unfinished.file,
@@ -38,6 +40,24 @@ pub(super) fn put(
         )
     };
     written().map_err(|error| errors::writing(&folder.root, location, error))
+}
+
+/// Writes all `chunks`, many with one call: a segment is made of its batches, often thousands.
+fn write_chunks(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
+    for some in chunks.chunks(SLICES_MAX) {
+        let mut slices: Vec<_> = some.iter().map(|chunk| IoSlice::new(chunk)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0); // drops leading empty ones
+        while !rest.is_empty() {
+            match file.write_vectored(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Syncs a written file and gives it its name.

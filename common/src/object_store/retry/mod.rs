@@ -1,4 +1,4 @@
-//! Retries: the one policy for every store. `object_store`'s own are switched off ([`super::cloud`]).
+//! Retries: the one policy for every store. `object_store`'s own are switched off (`cloud.rs`).
 //!
 //! What makes trying again safe here: our names are unique and never used twice, and an object is
 //! written once, so a repeated PUT stores the same bytes under the same name. A PUT whose reply was
