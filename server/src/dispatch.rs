@@ -54,6 +54,17 @@ serve! {
     ApiVersions => api_versions,
     Metadata => metadata,
     InitProducerId => init_producer_id,
+    FindCoordinator => find_coordinator,
+    JoinGroup => join_group,
+    SyncGroup => sync_group,
+    Heartbeat => heartbeat,
+    LeaveGroup => leave_group,
+    OffsetCommit => offset_commit,
+    OffsetFetch => offset_fetch,
+    OffsetDelete => offset_delete,
+    ListGroups => list_groups,
+    DescribeGroups => describe_groups,
+    DeleteGroups => delete_groups,
 }
 
 /// The APIs that are served, for ApiVersions.

@@ -3,6 +3,7 @@
 use alluvium_common::error::{ErrorKind, Outcome};
 use alluvium_ingest::error::AppendError;
 use alluvium_ingest::producer_state::SequenceError;
+use alluvium_metadata::coordinator::GroupError;
 use alluvium_metadata::store::StoreError;
 use alluvium_metadata::topics::TopicError;
 use alluvium_protocol::ErrorCode;
@@ -56,4 +57,32 @@ pub fn store(error: &StoreError) -> ErrorCode {
         ErrorKind::Retry | ErrorKind::Refresh => ErrorCode::RequestTimedOut,
         ErrorKind::GiveUp | ErrorKind::Fenced | ErrorKind::BadData => ErrorCode::UnknownServerError,
     }
+}
+
+/// A group request.
+pub fn group(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        // As Kafka answers where a group's record is larger than its log takes.
+        GroupError::StateTooLarge => ErrorCode::UnknownServerError,
+    }
+}
+
+/// The same for what may have succeeded.
+pub fn group_result<T>(result: Result<T, GroupError>) -> ErrorCode {
+    result.err().map_or(ErrorCode::None, group)
 }
