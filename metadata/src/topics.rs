@@ -124,7 +124,7 @@ impl TopicWriter {
         topic_config::validate(&new.configs)?;
         let record = TopicRecord {
             name: new.name,
-            topic_id: TopicId(self.random.uuid()),
+            topic_id: new_topic_id(&self.random),
             partition_count: new.partition_count,
             replication_factor: new.replication_factor,
             configs: new.configs,
@@ -428,6 +428,17 @@ impl TopicWriter {
         }
         Ok(response)
     }
+}
+
+/// A random id whose base64 form, in which Kafka's tools write topic ids, does not begin with `-`: it would be
+/// taken for an option. Kafka's own ids never do either (`org.apache.kafka.common.Uuid`).
+fn new_topic_id(random: &SharedRandom) -> TopicId {
+    const DASH: u8 = 62;
+    let mut bytes = random.uuid().into_bytes();
+    if bytes[0] >> 2 == DASH {
+        bytes[0] ^= 0x80;
+    }
+    TopicId(uuid::Uuid::from_bytes(bytes))
 }
 
 /// Others changed a record each time before we did.

@@ -22,3 +22,6 @@ mod kind {
     pub const PRODUCER_IDS: u8 = 6;
 }
 pub(crate) use kind::PRODUCER_IDS;
+
+#[cfg(test)]
+mod tests;

@@ -425,3 +425,17 @@ async fn one_of_many_creates_wins_and_the_others_leave_nothing() {
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     assert_eq!(broker.writer.partitions().await.expect("read").len(), 3);
 }
+
+#[test]
+fn topic_ids_do_not_look_like_options() {
+    #[derive(Debug)]
+    struct Dashes;
+    impl alluvium_common::rand::Random for Dashes {
+        fn next_u64(&self) -> u64 {
+            0xf8ff_ffff_ffff_ffff
+        }
+    }
+    let random: SharedRandom = Arc::new(Dashes);
+    assert_ne!(new_topic_id(&random).0.into_bytes()[0] >> 2, 62);
+    assert_eq!(new_topic_id(&random).0.get_version_num(), 4);
+}

@@ -1,0 +1,95 @@
+//! Golden records: version 1 of every kind as it stands in stores. They never change; a new version is added
+//! beside them.
+
+use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
+use alluvium_common::offset::Offset;
+use alluvium_common::topic::{TopicId, TopicName};
+use alluvium_segment::object_key::{ObjectKey, SegmentName};
+use uuid::Uuid;
+
+use super::*;
+use crate::value::{StoredRecord, decode, encode};
+
+fn golden<R: StoredRecord + PartialEq + std::fmt::Debug>(
+    record: &R,
+    kind: u8,
+    crc: u32,
+    json: &str,
+) {
+    let expected = [b"AM", &[kind, 1][..], &crc.to_be_bytes(), json.as_bytes()].concat();
+    let encoded = encode(record);
+    assert_eq!(
+        encoded.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    );
+    assert_eq!(
+        &decode::<R>(&expected).expect("version 1 is read for ever"),
+        record
+    );
+}
+
+#[test]
+fn clusters() {
+    let record = ClusterRecord {
+        cluster_id: Uuid::from_u128(7),
+        created_ms: 1000,
+    };
+    let json = r#"{"cluster_id":"00000000-0000-0000-0000-000000000007","created_ms":1000}"#;
+    golden(&record, 1, 0xb84c_d0d2, json);
+}
+
+#[test]
+fn brokers() {
+    let record = BrokerRecord {
+        broker_id: BrokerId(1),
+        host: "localhost".to_owned(),
+        port: 9092,
+        rack: Some("a".to_owned()),
+        instance_id: Uuid::from_u128(7),
+        version: "0.1.0".to_owned(),
+        started_ms: 1000,
+    };
+    let json = r#"{"broker_id":1,"host":"localhost","port":9092,"rack":"a","instance_id":"00000000-0000-0000-0000-000000000007","version":"0.1.0","started_ms":1000}"#;
+    golden(&record, 2, 0xb417_ec2f, json);
+}
+
+#[test]
+fn commits() {
+    let name = SegmentName {
+        broker_id: BrokerId(1),
+        broker_epoch: BrokerEpoch(2),
+        id: Uuid::from_u128(3),
+    };
+    let record = CommitRecord {
+        object_key: ObjectKey::segment(&name),
+        size_bytes: 100,
+        footer_length: 10,
+        footer_crc: 7,
+    };
+    let json = r#"{"object_key":"segments/1/2/00000000000000000000000000000003.seg","size_bytes":100,"footer_length":10,"footer_crc":7}"#;
+    golden(&record, 3, 0xcf5c_bb84, json);
+}
+
+#[test]
+fn topics() {
+    let record = TopicRecord {
+        name: TopicName::new("t").expect("name"),
+        topic_id: TopicId(Uuid::from_u128(7)),
+        partition_count: 3,
+        replication_factor: 1,
+        configs: [("retention.ms".to_owned(), "-1".to_owned())].into(),
+        created_ms: 1000,
+    };
+    let json = r#"{"name":"t","topic_id":"00000000-0000-0000-0000-000000000007","partition_count":3,"replication_factor":1,"configs":{"retention.ms":"-1"},"created_ms":1000}"#;
+    golden(&record, 4, 0xa269_b0b7, json);
+}
+
+#[test]
+fn partitions() {
+    let first = PartitionRecord::new(BrokerId(1), BrokerEpoch(2), 3);
+    let end = Offset::new(9).expect("offset");
+    let record = first.taken_over(BrokerId(1), BrokerEpoch(5), end, |_| Some((3, 4)));
+    assert_eq!(record.leader_epoch, LeaderEpoch(1));
+    let json = r#"{"leader":1,"leader_epoch":1,"epochs":[[0,0],[1,9]],"log_start":0,"tail":[[1,2,3,4],[1,5,0,null]]}"#;
+    golden(&record, 5, 0x1423_249a, json);
+}
