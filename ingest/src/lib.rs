@@ -10,6 +10,7 @@
 //! | `commit`, `publish` | in order; then readers and producers learn of it |
 //! | [`ack`] | producers that wait |
 //! | [`backpressure`] | the byte budget |
+//! | [`wal`] | the write-ahead log of class `local` |
 //! | [`pipeline`] | joins the stages |
 
 pub mod ack;
@@ -29,3 +30,4 @@ mod stages;
 mod token_bucket;
 pub mod upload;
 pub mod validate;
+pub mod wal;

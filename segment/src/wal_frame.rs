@@ -86,10 +86,11 @@ pub struct FrameHeader {
     pub broker_epoch: BrokerEpoch,
     /// Number of the frame: one more than the frame before, across files and sessions.
     pub sequence: u64,
-    /// All frames up to this one were synced before this frame was written. It tells a torn tail
-    /// from corruption: sectors of frames written together may reach the disk in any order, so a
-    /// valid frame behind a bad one proves nothing, unless it says that the bad one was durable.
-    pub synced_sequence: u64,
+    /// All bytes of the file before this position were synced before this frame was written. It
+    /// tells a torn tail from corruption: sectors of frames written together may reach the disk in
+    /// any order, so a valid frame behind a bad one proves nothing, unless it says that the bad one
+    /// was durable.
+    pub synced_position: u64,
     /// The batch's partition.
     pub tp: TopicPartition,
     /// Bytes of the batch.
@@ -115,7 +116,7 @@ pub fn encode_head(salt: u64, header: &FrameHeader, batch: &StoredBatch) -> [u8;
     out[12..16].copy_from_slice(&header.batch_bytes.to_le_bytes());
     out[16..24].copy_from_slice(&header.broker_epoch.0.to_le_bytes());
     out[24..32].copy_from_slice(&header.sequence.to_le_bytes());
-    out[32..40].copy_from_slice(&header.synced_sequence.to_le_bytes());
+    out[32..40].copy_from_slice(&header.synced_position.to_le_bytes());
     out[40..56].copy_from_slice(header.tp.topic_id.0.as_bytes());
     out[56..60].copy_from_slice(&header.tp.partition.0.to_le_bytes());
     out[FRAME_HEADER_BYTES..].copy_from_slice(batch.prefix());
@@ -166,7 +167,7 @@ pub fn decode(salt: u64, frame: &[u8]) -> Result<FrameHeader, FormatError> {
     Ok(FrameHeader {
         broker_epoch: BrokerEpoch(u64_at(frame, 16) as i64),
         sequence: u64_at(frame, 24),
-        synced_sequence: u64_at(frame, 32),
+        synced_position: u64_at(frame, 32),
         tp: TopicPartition::new(topic_id, partition),
         batch_bytes,
     })

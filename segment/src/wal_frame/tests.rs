@@ -18,7 +18,7 @@ fn frame(salt: u64, batch: &StoredBatch) -> (FrameHeader, Vec<u8>) {
     let header = FrameHeader {
         broker_epoch: BrokerEpoch(5),
         sequence: 9,
-        synced_sequence: 8,
+        synced_position: 8,
         tp: TopicPartition::new(TopicId(Uuid::from_u128(4)), PartitionIndex(2)),
         batch_bytes: batch.size_bytes() as u32,
     };
