@@ -167,6 +167,7 @@ impl ClassicGroup {
             let pending = PendingWrite::StaticMember {
                 waiter: Some(waiter),
                 member_id: new_id,
+                instance_id: request.instance_id.clone(),
                 old_leader: old_leader.unwrap_or_default(),
                 supports_skip_assignment: request.supports_skip_assignment,
             };

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::classic::ClassicGroup;
 use super::effects::{Reply, Turn, WriteOutcome};
 use super::error::GroupError;
-use super::ids::{MemberId, WaiterId, WriteToken};
+use super::ids::{InstanceId, MemberId, WaiterId, WriteToken};
 use super::record::OffsetRecord;
-use super::request::{JoinFailure, JoinResult};
+use super::request::{JoinFailure, Joined};
 use super::state::GroupState;
 
 /// A write of a group. A waiter is taken out when it had to be answered before the outcome was known.
@@ -25,6 +25,7 @@ pub(super) enum PendingWrite {
     StaticMember {
         waiter: Option<WaiterId>,
         member_id: MemberId,
+        instance_id: Option<InstanceId>,
         old_leader: MemberId,
         supports_skip_assignment: bool,
     },
@@ -76,15 +77,17 @@ impl ClassicGroup {
             PendingWrite::StaticMember {
                 waiter,
                 member_id,
+                instance_id,
                 old_leader,
                 supports_skip_assignment,
             } => {
-                let reply = self.static_member_reply(
-                    &member_id,
-                    old_leader,
-                    supports_skip_assignment,
-                    result,
-                );
+                let result = result.and_then(|()| {
+                    // It may have been replaced or removed while its id was being stored.
+                    self.check_member(&member_id, instance_id.as_ref())
+                });
+                let reply = result
+                    .map(|()| self.joined_static(&member_id, old_leader, supports_skip_assignment))
+                    .map_err(join_failure);
                 answer(waiter, Reply::Join(reply), turn);
                 if !applied && self.state == GroupState::Stable {
                     // What is stored names the old id: the next generation sets it right.
@@ -154,27 +157,22 @@ impl ClassicGroup {
         answer(waiter.take(), reply, turn);
     }
 
-    fn static_member_reply(
+    /// What a static member is told that took its place back.
+    fn joined_static(
         &self,
         member_id: &MemberId,
         old_leader: MemberId,
         supports_skip_assignment: bool,
-        result: Result<(), GroupError>,
-    ) -> JoinResult {
-        result.map_err(join_failure)?;
-        if !self.members.contains_key(member_id) {
-            // Replaced or removed while its id was being stored.
-            return Err(join_failure(GroupError::UnknownMemberId));
-        }
+    ) -> Joined {
         let is_leader = self.is_leader(member_id);
         if supports_skip_assignment {
-            return Ok(self.joined(member_id, is_leader, is_leader));
+            return self.joined(member_id, is_leader, is_leader);
         }
         // An old client that is told it leads would assign anew. It is told of the leader that was,
         // and so takes itself for a follower.
         let mut joined = self.joined(member_id, false, false);
         joined.leader = old_leader;
-        Ok(joined)
+        joined
     }
 
     /// Answers everybody who waits, since this broker no longer coordinates the group.

@@ -37,6 +37,7 @@ use alluvium_common::topic::{TopicId, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::debug;
 
 pub use load::OpenError;
 pub use ownership::{Ownership, SoleOwner};
@@ -162,6 +163,8 @@ impl GroupCoordinator {
 
     /// JoinGroup.
     pub async fn join(&self, request: JoinRequest) -> JoinResult {
+        let reason = request.reason.as_deref().unwrap_or("not provided");
+        debug!(group = %request.group_id, member = %request.member_id, reason, "member joins");
         let fresh_id = self.inner.fresh_member_id(&request);
         let failure = |error| JoinFailure {
             error,
@@ -196,6 +199,10 @@ impl GroupCoordinator {
 
     /// LeaveGroup.
     pub async fn leave(&self, request: LeaveRequest) -> LeaveResult {
+        for member in &request.members {
+            let reason = member.reason.as_deref().unwrap_or("not provided");
+            debug!(group = %request.group_id, member = %member.member_id, reason, "member leaves");
+        }
         let reply = self.inner.ask(&request.group_id, |registry, waiter, now| {
             registry.leave(&request, waiter, now)
         });

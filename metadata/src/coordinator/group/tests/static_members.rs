@@ -141,6 +141,30 @@ fn a_duplicate_fences_the_one_that_waits() {
 }
 
 #[test]
+fn of_two_that_take_a_place_at_one_time_the_earlier_is_fenced() {
+    let mut h = Harness::new();
+    stable(&mut h);
+    h.store = None;
+    let first = h.join(static_join("j"));
+    let second = h.join(static_join("j"));
+    h.end_write(WriteOutcome::Applied);
+    h.end_write(WriteOutcome::Applied);
+    assert_eq!(h.join_error(first).0, GroupError::FencedInstanceId);
+    assert_eq!(h.join_ok(second).generation, 1);
+}
+
+#[test]
+fn a_place_that_could_not_be_stored_is_rebalanced() {
+    let mut h = Harness::new();
+    stable(&mut h);
+    h.store = None;
+    let back = h.join(static_join("j"));
+    h.end_write(WriteOutcome::Failed(GroupError::StateTooLarge));
+    assert_eq!(h.join_error(back), (GroupError::StateTooLarge, ""));
+    assert_eq!(h.state(), GroupState::PreparingRebalance);
+}
+
+#[test]
 fn static_members_keep_their_place_through_a_rebalance_they_miss() {
     let mut h = Harness::new();
     let ids = stable(&mut h);
