@@ -24,6 +24,7 @@ mod queue;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod writer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,7 +34,8 @@ use std::time::Duration;
 
 use alluvium_common::clock::SharedClock;
 use alluvium_common::rand::SharedRandom;
-use alluvium_common::topic::{TopicId, TopicPartition};
+use alluvium_common::topic::TopicPartition;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -54,6 +56,7 @@ use super::group::{
 use super::keys::GroupKeys;
 use crate::keys::Keys;
 use crate::store::MetadataStore;
+use crate::view::ClusterView;
 
 /// Shards. More of them means less waiting for a lock; sixteen are more than the cores that decide
 /// about groups at one time.
@@ -104,8 +107,8 @@ pub struct CoordinatorStats {
 #[derive(Debug)]
 pub struct GroupCoordinator {
     inner: Arc<Inner>,
-    /// Ends with the coordinator.
-    _tasks: JoinSet<()>,
+    /// End with the coordinator.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 #[derive(Debug)]
@@ -157,7 +160,7 @@ impl GroupCoordinator {
         }
         Ok(Self {
             inner,
-            _tasks: tasks,
+            tasks: Mutex::new(tasks),
         })
     }
 
@@ -269,24 +272,11 @@ impl GroupCoordinator {
         self.inner.list(filter)
     }
 
-    /// Drops the committed offsets of deleted topics. Best effort: what a crash leaves behind is found
-    /// when the coordinator's owner reports the same topics again.
-    pub fn on_topics_deleted(&self, topics: &[TopicId]) {
-        for shard in &self.inner.shards {
-            self.inner.with(shard, |registry, now| {
-                registry.on_topics_deleted(topics, now)
-            });
-        }
-    }
-
-    /// Topics with a committed offset in some group: whoever knows which topics exist finds those here
-    /// that were deleted while no coordinator was listening.
-    pub fn topics_with_offsets(&self) -> std::collections::BTreeSet<TopicId> {
-        self.inner
-            .shards
-            .iter()
-            .flat_map(|shard| shard.topics_with_offsets())
-            .collect()
+    /// Drops the committed offsets of topics as they are deleted, and of those that were deleted before.
+    /// To be called once.
+    pub fn follow_topics(&self, view: Arc<ClusterView>) {
+        let follower = self.inner.clone().follow_topics(view);
+        self.tasks.lock().spawn(follower);
     }
 
     /// Stops serving and answers everybody with NOT_COORDINATOR. What is queued and not yet stored is

@@ -1,9 +1,8 @@
 //! Some of the groups, their waiters and their deadlines, behind one lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use alluvium_common::topic::TopicId;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -104,10 +103,6 @@ impl Shard {
 
     pub fn groups(&self) -> usize {
         self.state.lock().registry.len()
-    }
-
-    pub fn topics_with_offsets(&self) -> BTreeSet<TopicId> {
-        self.state.lock().registry.topics_with_offsets()
     }
 
     /// The outcome of a write, from the writer.

@@ -148,9 +148,7 @@ async fn a_broken_store_answers_everybody() {
         let coordinator = coordinator.clone();
         async move { coordinator.join(join("g")).await }
     });
-    while coordinator.stats().groups == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| coordinator.stats().groups != 0).await;
     world.store.set(Fault::Stopped);
     let result = coordinator.commit_offsets(commit("h", 1)).await;
     assert_eq!(result, Err(GroupError::CoordinatorNotAvailable));
@@ -169,9 +167,7 @@ async fn closing_answers_everybody() {
         let coordinator = coordinator.clone();
         async move { coordinator.join(join("g")).await }
     });
-    while coordinator.stats().groups == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| coordinator.stats().groups != 0).await;
     coordinator.close();
     let joined = waiting.await.expect("runs");
     assert_eq!(

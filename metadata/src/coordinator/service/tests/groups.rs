@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::super::*;
 use super::world::*;
-use crate::coordinator::group::GroupState;
+use crate::coordinator::group::{GroupState, OffsetRecord};
 
 #[tokio::test(start_paused = true)]
 async fn a_member_joins_commits_and_leaves() {
@@ -100,9 +100,7 @@ async fn commits_of_many_groups_share_transactions() {
             coordinator.commit_offsets(request).await
         });
     }
-    while coordinator.stats().groups < 500 {
-        tokio::task::yield_now().await;
-    }
+    until(|| coordinator.stats().groups >= 500).await;
     world.store.set(Fault::None);
     for result in commits.join_all().await {
         assert_eq!(result, Ok(vec![Ok(())]));
@@ -194,16 +192,33 @@ async fn old_offsets_are_dropped_from_the_store() {
 #[tokio::test(start_paused = true)]
 async fn offsets_of_deleted_topics_are_dropped_from_the_store() {
     let world = World::new();
+    for name in ["t", "u"] {
+        world.create_topic(name).await;
+    }
     let coordinator = world.open().await;
-    let result = coordinator.commit_offsets(commit("g", 1)).await;
-    assert_eq!(result, Ok(vec![Ok(())]));
-    let topics: Vec<_> = coordinator.topics_with_offsets().into_iter().collect();
-    assert_eq!(topics, [partition(0).topic_id]);
-    coordinator.on_topics_deleted(&topics);
-    let later = coordinator.commit_offsets(commit("other", 1)).await;
-    assert_eq!(later, Ok(vec![Ok(())]), "writes take effect in order");
-    assert_eq!(committed(&coordinator, "g"), None);
-    assert_eq!(world.keys().await.len(), 1);
+    let on = |topic: &str| CommitRequest {
+        offsets: vec![world.to_commit_on(topic)],
+        ..commit("g", 0)
+    };
+    for topic in ["gone", "t", "u"] {
+        let result = coordinator.commit_offsets(on(topic)).await;
+        assert_eq!(result, Ok(vec![Ok(())]));
+    }
+    let left = || {
+        let fetched = coordinator.fetch_offsets(&"g".into(), None);
+        let records = fetched.expect("served").partitions.into_iter();
+        let name = |record: Option<OffsetRecord>| record.expect("stored").topic.to_string();
+        records.map(|(_, record)| name(record)).collect::<Vec<_>>()
+    };
+    let view = world.view().await;
+    coordinator.follow_topics(view.clone());
+    until(|| coordinator.stats().stored_writes >= 4).await;
+    assert_eq!(left(), ["t", "u"], "deleted while nobody followed");
+
+    world.delete_topic("u").await;
+    until(|| coordinator.stats().stored_writes >= 5).await;
+    assert_eq!(left(), ["t"]);
+    assert_eq!(world.keys().await.len(), 2, "the topic and its offset");
 }
 
 #[tokio::test(start_paused = true)]

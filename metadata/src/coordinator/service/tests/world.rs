@@ -17,10 +17,25 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::coordinator::group::{LeavingMember, OffsetToCommit, Protocol};
+use crate::keys::Keys;
+use crate::model::TopicRecord;
 use crate::store::{
-    Compare, Lease, LeaseId, MemoryStore, RangeRequest, RangeResponse, Revision, StoreError, Txn,
-    TxnResponse, Watch, WatchRequest,
+    Compare, Lease, LeaseId, MemoryStore, MetadataStoreExt, RangeRequest, RangeResponse, Revision,
+    StoreError, Txn, TxnResponse, Watch, WatchRequest,
 };
+use crate::value;
+use crate::view::ClusterView;
+
+/// Lets others run until the condition holds, which takes them no time.
+pub async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..100_000 {
+        if condition() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the condition never held");
+}
 
 /// What happens to a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +178,7 @@ impl World {
 
     pub async fn try_open(&self, config: GroupConfig) -> Result<GroupCoordinator, OpenError> {
         let options = CoordinatorOptions {
-            keys: crate::keys::Keys::new("test"),
+            keys: Keys::new("test"),
             config,
             ownership: self.ownership.clone(),
             clock: self.clock.clone(),
@@ -187,10 +202,47 @@ impl World {
             .collect()
     }
 
+    pub async fn create_topic(&self, name: &str) {
+        let name = TopicName::new(name).expect("valid");
+        let record = TopicRecord {
+            topic_id: topic_id(name.as_str()),
+            name: name.clone(),
+            partition_count: 1,
+            replication_factor: 1,
+            configs: Default::default(),
+            created_ms: 0,
+        };
+        let (key, value) = (Keys::new("test").topic(&name), value::encode(&record));
+        self.store.inner.put(key, value).await.expect("puts");
+    }
+
+    pub async fn delete_topic(&self, name: &str) {
+        let name = TopicName::new(name).expect("valid");
+        let key = Keys::new("test").topic(&name);
+        assert!(self.store.inner.delete(key).await.expect("deletes"));
+    }
+
+    pub async fn view(&self) -> Arc<ClusterView> {
+        let view = ClusterView::open(self.store.clone(), Keys::new("test")).await;
+        Arc::new(view.expect("opens"))
+    }
+
+    pub fn to_commit_on(&self, topic: &str) -> OffsetToCommit {
+        OffsetToCommit {
+            topic: TopicName::new(topic).expect("valid"),
+            partition: TopicPartition::new(topic_id(topic), PartitionIndex(0)),
+            ..to_commit(0, 1)
+        }
+    }
+
     pub fn pass_wall_time(&self, by: Duration) {
         self.clock
             .set_ms(self.clock.now_ms() + by.as_millis() as i64);
     }
+}
+
+fn topic_id(name: &str) -> TopicId {
+    TopicId(Uuid::from_u128(u128::from(name.as_bytes()[0])))
 }
 
 pub fn partition(index: i32) -> TopicPartition {
