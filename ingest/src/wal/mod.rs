@@ -28,6 +28,7 @@ mod recovery;
 mod scan;
 #[cfg(test)]
 pub(crate) mod sim_disk;
+mod sink;
 mod slot;
 mod stats;
 mod writer;
@@ -47,6 +48,8 @@ pub use recovery::{RecoveredFrame, RecoveredFrames, WalRecovery};
 pub use slot::WalSlot;
 pub use stats::WalStats;
 use writer::{Queue, Queued};
+
+pub use crate::seams::WalState;
 
 /// Settings of a write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,17 +96,6 @@ pub trait WalCompletion: Send + Sized + 'static {
     /// None of `done` will be confirmed; `error` says whether they may be on disk nevertheless.
     /// Drains `done`.
     fn failed(done: &mut Vec<Self>, error: &WalError);
-}
-
-/// Whether the log takes batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WalState {
-    /// It does.
-    Accepting,
-    /// There is no room (the disk is full, or the limit is reached) until files are given back.
-    Full,
-    /// A write or sync has failed; it never will again (W2).
-    Failed,
 }
 
 /// The open log. Dropping it writes and syncs what is queued, then ends its threads.

@@ -139,6 +139,7 @@ impl Pool {
         loop {
             if let Some(ready) = files.ready.take() {
                 if ready.file_bytes >= needed_bytes {
+                    self.publish(&files);
                     self.work.notify_one();
                     self.counters.file_used(waited);
                     return Ok(ready);

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use alluvium_common::error::Outcome;
 use alluvium_common::rand::{Random, SeededRandom};
 use alluvium_segment::record_batch::StoredBatch;
 
@@ -86,7 +87,14 @@ impl Model {
             place.expect("nothing that was not appended")
         });
         // Same bytes, same order, no gap, nothing twice.
-        assert_eq!(found, self.appended[start..start + found.len()]);
+        let expected = &self.appended[start..start + found.len()];
+        let ids = |batches: &[StoredBatch]| batches.iter().map(id).collect::<Vec<_>>();
+        assert!(
+            found == expected,
+            "{:?} instead of {:?}",
+            ids(&found),
+            ids(expected)
+        );
         self.recovered_frames += found.len();
         self.appended = found;
         true
@@ -128,6 +136,13 @@ impl Model {
         told.wait(count as usize);
         let synced = told.synced.lock();
         assert!(synced.is_sorted());
+        // What was refused for certain must never be seen again.
+        let failed = told.failed.lock();
+        let refused = failed
+            .iter()
+            .filter(|(_, error)| error.outcome() == Outcome::NotDone);
+        let refused: BTreeSet<_> = refused.map(|(id, _)| *id).collect();
+        self.appended.retain(|batch| !refused.contains(&id(batch)));
         self.promised.extend(synced.iter());
         self.promised.retain(|id| !released.contains(id));
     }
