@@ -29,7 +29,8 @@ use crate::metrics::IngestMetrics;
 use crate::open_segment::{Contents, ItemBody, SegmentItem};
 use crate::seams::WalCopy;
 
-pub(crate) use queue::{InFlight, UploadLimits, UploadQueue};
+pub use queue::UploadLimits;
+pub(crate) use queue::{InFlight, UploadQueue};
 
 /// Segments encoded at the same time: encoding is as fast as a core, and the listeners need theirs.
 const ENCODERS_MAX: usize = 2;

@@ -12,6 +12,7 @@ use alluvium_metadata::model::TopicRecord;
 use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::view::ClusterView;
 use alluvium_protocol::StrBytes;
+use alluvium_query::log_reader::LogReader;
 use uuid::Uuid;
 
 use crate::config::{Endpoint, Loaded};
@@ -43,6 +44,8 @@ pub struct Broker {
     pub topics: Arc<TopicService>,
     /// The write path.
     pub pipeline: Arc<Pipeline>,
+    /// The read path.
+    pub reader: Arc<LogReader>,
     /// The logs of the partitions served here.
     pub logs: Arc<Logs>,
     /// Coordinates consumer groups.

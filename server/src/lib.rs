@@ -4,7 +4,9 @@
 //! The way of a Produce request: [`network`] cuts it out of the byte stream, [`dispatch`] finds its handler,
 //! `handlers::produce` hands its batches to the pipeline of the ingest crate and answers when they are durable.
 
+pub mod audit;
 pub mod broker;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod data_folder;
@@ -15,3 +17,4 @@ pub mod http;
 pub mod metrics;
 pub mod network;
 pub mod topic_service;
+pub mod wiring;

@@ -1,2 +1,7 @@
 //! The `alluvium` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    alluvium::cli::main()
+}

@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn flags_beat_environment_beats_file() {
         let file = file(
-            "broker.id = 1\nnum.partitions = 1\nmessage.max.bytes = \"2MiB\"\n[log]\nfilter = \"debug\"\n",
+            "broker.id = 1\nnum.partitions = 1\nsegment.upload.bytes = \"2MiB\"\n[log]\nfilter = \"debug\"\n",
         );
         let environment = [
             ("ALLUVIUM_BROKER_ID".to_owned(), "2".to_owned()),
@@ -290,18 +290,16 @@ mod tests {
         let loaded = load(Some(file.path()), environment, &flags).expect("loads");
         assert_eq!(loaded.config.broker_id, 3);
         assert_eq!(loaded.config.num_partitions, 2);
-        assert_eq!(loaded.config.message_max_bytes.0, 2 << 20);
+        assert_eq!(loaded.config.segment_upload_bytes.0, 2 << 20);
         assert_eq!(loaded.config.log_filter, "debug");
     }
 
     #[test]
     fn unknown_keys_are_errors_that_help() {
-        let error = load(None, [], &[("mesage.max.bytes".to_owned(), "1".to_owned())])
-            .expect_err("misspelt");
+        let error =
+            load(None, [], &[("brocker.id".to_owned(), "1".to_owned())]).expect_err("misspelt");
         assert!(
-            error
-                .to_string()
-                .contains("did you mean \"message.max.bytes\""),
+            error.to_string().contains("did you mean \"broker.id\""),
             "{error}"
         );
         let environment = [("ALLUVIUM_NO_SUCH_THING".to_owned(), "1".to_owned())];

@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 
+use alluvium_metadata::topic_config::{self, Effect};
+
 use super::settings::definitions;
 
-/// Writes all settings with documentation and defaults, as a TOML file that may be used as it is.
+/// Writes all settings with documentation and defaults, as a configuration file that may be used as it is.
 pub fn print_reference(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "# Settings of `alluvium serve` and their defaults.")?;
     writeln!(
@@ -20,10 +22,7 @@ pub fn print_reference(out: &mut impl Write) -> io::Result<()> {
         "# environment over the file, the file over these defaults."
     )?;
     for definition in definitions() {
-        writeln!(out)?;
-        for line in wrap(&definition.documentation, 98) {
-            writeln!(out, "# {line}")?;
-        }
+        comment(out, &definition.documentation)?;
         writeln!(out, "# Type: {}.", definition.kind)?;
         let plain = matches!(
             definition.kind,
@@ -34,6 +33,34 @@ pub fn print_reference(out: &mut impl Write) -> io::Result<()> {
         } else {
             writeln!(out, "{} = {:?}", definition.key, definition.default)?;
         }
+    }
+    print_topic_defaults(out)
+}
+
+/// The settings of topics that act may be given a default for all topics, by the names that Kafka has for that.
+fn print_topic_defaults(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out)?;
+    writeln!(
+        out,
+        "# Defaults for topics that do not set these themselves."
+    )?;
+    let effective = topic_config::definitions()
+        .iter()
+        .filter(|definition| definition.effect == Effect::Effective);
+    for definition in effective {
+        if let Some(key) = definition.broker_synonym {
+            comment(out, definition.documentation)?;
+            writeln!(out, "# Of topics: {}.", definition.name)?;
+            writeln!(out, "{key} = {:?}", definition.default)?;
+        }
+    }
+    Ok(())
+}
+
+fn comment(out: &mut impl Write, documentation: &str) -> io::Result<()> {
+    writeln!(out)?;
+    for line in wrap(documentation, 98) {
+        writeln!(out, "# {line}")?;
     }
     Ok(())
 }

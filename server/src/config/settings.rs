@@ -92,12 +92,7 @@ settings! {
     "default.replication.factor" default_replication_factor: i16 = 1;
     /// Create a topic when a client asks for the metadata of one that does not exist.
     "auto.create.topics.enable" auto_create_topics_enable: bool = true;
-    /// Durability class of topics that do not set alluvium.durability. local: acknowledged when fsynced in this
-    /// machine's write-ahead log. object: acknowledged when in object storage, slower by one PUT.
-    "alluvium.durability" durability: String = "local".to_owned();
 
-    /// Largest record batch accepted, unless the topic sets max.message.bytes.
-    "message.max.bytes" message_max_bytes: ByteSize = ByteSize(1_048_588);
     /// Largest request accepted; larger ones close the connection before memory is taken.
     "socket.request.max.bytes" socket_request_max_bytes: ByteSize = ByteSize(100 << 20);
     /// Connections accepted at the same time.

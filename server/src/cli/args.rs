@@ -1,0 +1,259 @@
+//! What may be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Endpoint;
+
+/// A log that speaks Kafka's protocol and keeps its data in object storage.
+#[derive(Debug, Parser)]
+#[command(name = "alluvium", version, propagate_version = true)]
+#[command(
+    after_help = "Start a broker on localhost:9092 with its data in ./alluvium-data:\n  alluvium serve\nThen, in another terminal:\n  echo hello | alluvium produce greetings\n  alluvium consume greetings --from-beginning --count 1"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a broker.
+    Serve(Box<ServeArgs>),
+    /// Print all settings with their documentation and defaults, as a configuration file.
+    Config(ConfigArgs),
+    /// List, create, describe, change and delete topics.
+    Topic(TopicArgs),
+    /// Write records, one for each line of standard input.
+    Produce(ProduceArgs),
+    /// Read records and print one on each line.
+    Consume(ConsumeArgs),
+    /// List, describe and delete consumer groups.
+    Group(GroupArgs),
+    /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
+    /// metadata is embedded.
+    Verify(Box<ServeArgs>),
+}
+
+/// Settings given as flags. Each is also a key of the configuration file and an environment variable; see
+/// `alluvium config`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "ALLUVIUM_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder for the write-ahead log, the cache, the embedded metadata and, by default, the data [default: alluvium-data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Address of the Kafka listener [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Address that clients are told to connect to [default: the bound address].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Address of the HTTP listener: /metrics, /healthz, /readyz [default: 127.0.0.1:9644].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
+    /// Where segments live: a folder, file:///folder, s3://bucket/prefix, gs://..., az://... [default: objects in the data folder].
+    #[arg(long, value_name = "URL")]
+    pub object_store: Option<String>,
+    /// Where offsets and leadership live: embedded, or etcd://HOST:PORT,... [default: embedded].
+    #[arg(long, value_name = "URL")]
+    pub metadata: Option<String>,
+    /// Name of the cluster [default: alluvium].
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Number of this broker, unique in its cluster [default: 1].
+    #[arg(long, value_name = "N")]
+    pub broker_id: Option<String>,
+    /// Rack or availability zone of this process.
+    #[arg(long, value_name = "NAME")]
+    pub rack: Option<String>,
+    /// What this process does: broker, compactor, query [default: all].
+    #[arg(long, value_name = "LIST")]
+    pub roles: Option<String>,
+    /// Any setting of `alluvium config`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ServeArgs {
+    /// The flags as settings, in the order they are applied.
+    pub fn settings(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let named = [
+            ("data.dir", &self.data_dir),
+            ("listen", &self.listen),
+            ("advertised.listener", &self.advertise),
+            ("http", &self.http),
+            ("object.store", &self.object_store),
+            ("metadata", &self.metadata),
+            ("cluster", &self.cluster),
+            ("broker.id", &self.broker_id),
+            ("rack", &self.rack),
+            ("roles", &self.roles),
+        ];
+        let mut settings: Vec<_> = named
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
+            .collect();
+        for pair in &self.set {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| anyhow::anyhow!("--set takes KEY=VALUE, not {pair:?}"))?;
+            settings.push((key.trim().to_owned(), value.to_owned()));
+        }
+        Ok(settings)
+    }
+}
+
+/// Arguments of `alluvium config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Print the settings of topics instead.
+    #[arg(long)]
+    pub topic: bool,
+}
+
+/// How to reach a broker.
+#[derive(Debug, Clone, Args)]
+pub struct BrokerArgs {
+    /// Any broker of the cluster.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "localhost:9092",
+        env = "ALLUVIUM_BOOTSTRAP"
+    )]
+    pub bootstrap: Endpoint,
+}
+
+/// Arguments of `alluvium topic`.
+#[derive(Debug, Args)]
+pub struct TopicArgs {
+    /// Where.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: TopicAction,
+}
+
+/// What can be done with topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicAction {
+    /// List all topics.
+    List,
+    /// Create a topic.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its partitions [default: num.partitions of the broker].
+        #[arg(long, short)]
+        partitions: Option<i32>,
+        /// A setting of the topic, such as retention.ms=86400000 or alluvium.durability=object; may be repeated.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    /// Show partitions, offsets and settings of a topic.
+    Describe {
+        /// Its name.
+        name: String,
+    },
+    /// Change settings or add partitions.
+    Alter {
+        /// Its name.
+        name: String,
+        /// Total number of partitions afterwards.
+        #[arg(long, short)]
+        partitions: Option<i32>,
+        /// A setting to change; may be repeated.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// A setting to put back to its default; may be repeated.
+        #[arg(long = "unset", value_name = "KEY")]
+        unset: Vec<String>,
+    },
+    /// Delete a topic and all its records.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Arguments of `alluvium produce`.
+#[derive(Debug, Args)]
+pub struct ProduceArgs {
+    /// Where.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// The topic.
+    pub topic: String,
+    /// Partition to write to [default: by key, or in turn].
+    #[arg(long, short)]
+    pub partition: Option<i32>,
+    /// Text between key and value on a line [default: the whole line is the value].
+    #[arg(long, short = 'K', value_name = "TEXT")]
+    pub key_separator: Option<String>,
+    /// Codec of the batches: none, gzip, snappy, lz4, zstd.
+    #[arg(long, default_value = "none")]
+    pub compression: String,
+}
+
+/// Arguments of `alluvium consume`.
+#[derive(Debug, Args)]
+pub struct ConsumeArgs {
+    /// Where.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// The topic.
+    pub topic: String,
+    /// Read one partition only [default: all].
+    #[arg(long, short)]
+    pub partition: Option<i32>,
+    /// Start at the first record still kept [default: at the end].
+    #[arg(long, conflicts_with = "offset")]
+    pub from_beginning: bool,
+    /// Start at this offset of every partition.
+    #[arg(long, short)]
+    pub offset: Option<i64>,
+    /// Stop after this many records.
+    #[arg(long, short = 'n')]
+    pub count: Option<u64>,
+    /// Stop at the end instead of waiting for more.
+    #[arg(long, short)]
+    pub exit_at_end: bool,
+    /// Print partition, offset, timestamp, key and headers too, as one JSON object on each line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `alluvium group`.
+#[derive(Debug, Args)]
+pub struct GroupArgs {
+    /// Where.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: GroupAction,
+}
+
+/// What can be done with consumer groups.
+#[derive(Debug, Subcommand)]
+pub enum GroupAction {
+    /// List all groups.
+    List,
+    /// Show members, committed offsets and lag of a group.
+    Describe {
+        /// Its id.
+        group: String,
+    },
+    /// Delete a group without members, and its committed offsets.
+    Delete {
+        /// Its id.
+        group: String,
+    },
+}

@@ -1,0 +1,144 @@
+//! The sockets of this process.
+
+use std::sync::Arc;
+
+use alluvium_ingest::backpressure::ByteBudget;
+use anyhow::Context;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use crate::broker::Broker;
+use crate::config::{Config, Endpoint};
+use crate::dispatch::Dispatchers;
+use crate::http::{self, Health};
+use crate::network::connection::ConnectionLimits;
+use crate::network::frame_reader::{ReadLimits, RequestBudgets};
+use crate::network::listener::{self, ListenerSeams};
+
+/// Memory for requests other than Produce while they are decoded. They are small; the bound is for those that
+/// are not what they seem.
+const OTHER_REQUESTS_BYTES: usize = 128 << 20;
+
+/// Bound sockets, not yet served.
+pub struct BoundListeners {
+    kafka: TcpListener,
+    http: Mutex<Option<TcpListener>>,
+    kafka_endpoint: Endpoint,
+}
+
+/// Served sockets.
+pub struct Listeners {
+    tasks: TaskTracker,
+}
+
+impl Listeners {
+    /// Binds the sockets. A port in use is an error that names it.
+    pub async fn bind(config: &Config) -> anyhow::Result<BoundListeners> {
+        let kafka = bind(&config.listen, "--listen").await?;
+        let port = kafka
+            .local_addr()
+            .context("the Kafka listener has no address")?
+            .port();
+        let http = match &config.http {
+            Some(endpoint) => Some(bind(endpoint, "--http").await?),
+            None => None,
+        };
+        Ok(BoundListeners {
+            kafka,
+            http: Mutex::new(http),
+            kafka_endpoint: Endpoint {
+                host: config.listen.host.clone(),
+                port,
+            },
+        })
+    }
+
+    /// Resolves when every request that was read is answered. Call it after `stopping` was cancelled.
+    pub async fn drained(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+async fn bind(endpoint: &Endpoint, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((endpoint.host.as_str(), endpoint.port))
+        .await
+        .with_context(|| format!("cannot listen on {endpoint}; choose another address with {flag}"))
+}
+
+impl BoundListeners {
+    /// The address that clients are told.
+    pub fn advertised(&self, config: &Config) -> Endpoint {
+        if let Some(advertised) = &config.advertised_listener {
+            return advertised.clone();
+        }
+        let mut endpoint = self.kafka_endpoint.clone();
+        // Clients cannot connect to "any address".
+        if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
+            endpoint.host = hostname();
+        }
+        endpoint
+    }
+
+    /// Serves metrics and health from now on: they are wanted most while a start takes long.
+    pub fn serve_http(
+        &self,
+        registry: Arc<Mutex<Registry>>,
+        health: Health,
+        stopping: &CancellationToken,
+    ) -> TaskTracker {
+        let tasks = TaskTracker::new();
+        if let Some(listener) = self.http.lock().take() {
+            let stopping = stopping.clone();
+            tasks.spawn(async move {
+                if let Err(error) = http::serve(listener, registry, health, stopping).await {
+                    error!(%error, "the HTTP listener ended");
+                }
+            });
+        }
+        tasks
+    }
+
+    /// Accepts Kafka clients from now on.
+    pub fn serve_kafka(
+        self,
+        broker: Arc<Broker>,
+        config: &Config,
+        stopping: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Listeners {
+        let seams = ListenerSeams {
+            budgets: RequestBudgets {
+                produce: broker.pipeline.budget().clone(),
+                other: ByteBudget::new(OTHER_REQUESTS_BYTES),
+            },
+            metrics: broker.metrics.clone(),
+            handlers: Arc::new(Dispatchers(broker)),
+            limits: ConnectionLimits {
+                read: ReadLimits {
+                    frame_bytes_max: config.socket_request_max_bytes.as_usize(),
+                    idle: config.connections_max_idle_ms.as_duration(),
+                    stall: config.socket_stall_timeout_ms.as_duration(),
+                },
+                write_stall: config.connections_max_idle_ms.as_duration(),
+            },
+            connections_max: config.max_connections as usize,
+            stopping,
+        };
+        tasks.spawn(listener::serve(self.kafka, seams));
+        tasks.close();
+        Listeners { tasks }
+    }
+}
+
+fn hostname() -> String {
+    let name = rustix::system::uname();
+    name.nodename()
+        .to_str()
+        .ok()
+        .filter(|name| !name.is_empty())
+        .map_or_else(|| "localhost".to_owned(), str::to_owned)
+}

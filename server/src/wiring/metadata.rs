@@ -1,0 +1,188 @@
+//! Opens the metadata store, the session and the group coordinator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_common::epoch::BrokerId;
+use alluvium_metadata::coordinator::group::GroupConfig;
+use alluvium_metadata::coordinator::{CoordinatorOptions, GroupCoordinator};
+use alluvium_metadata::keys::Keys;
+use alluvium_metadata::model::{BrokerRecord, ClusterRecord};
+use alluvium_metadata::session::Session;
+use alluvium_metadata::store::metrics::{MeteredStore, StoreMetrics};
+use alluvium_metadata::store::{
+    Change, EmbeddedOptions, EmbeddedStore, LEASE_TTL_MAX, MetadataStore, MetadataStoreExt,
+    StoreError,
+};
+use alluvium_metadata::value::{self, ValueError};
+use alluvium_protocol::StrBytes;
+use anyhow::{Context, bail};
+
+use super::Basics;
+use crate::config::{Config, Endpoint};
+use crate::data_folder::DataFolder;
+
+/// Keys of the configured cluster.
+pub fn keys(config: &Config) -> Keys {
+    Keys::new(&config.cluster)
+}
+
+/// Opens the store that the configuration names.
+pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Arc<dyn MetadataStore>> {
+    let config = &basics.loaded.config;
+    check_cluster_name(&config.cluster)?;
+    if config.metadata != "embedded" {
+        if config.metadata.starts_with("etcd://") {
+            bail!(
+                "metadata {:?}: this build knows only the embedded store; run a single broker with --metadata embedded",
+                config.metadata
+            );
+        }
+        bail!(
+            "metadata is embedded or etcd://HOST:PORT,..., not {:?}",
+            config.metadata
+        );
+    }
+    let (path, options) = (folder.metadata(), EmbeddedOptions::new(&config.cluster));
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, &options))
+        .await
+        .context("opening the metadata store failed")?
+        .context("the metadata store cannot be opened")?;
+    let metrics = StoreMetrics::register(&mut basics.registry.lock());
+    Ok(Arc::new(MeteredStore::new(Arc::new(store), metrics)))
+}
+
+/// The name becomes part of keys and paths.
+fn check_cluster_name(name: &str) -> anyhow::Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    anyhow::ensure!(
+        !name.is_empty() && name.len() <= 100 && name.chars().all(fits),
+        "cluster {name:?}: a cluster name has 1 to 100 letters, digits, dots, underscores and dashes"
+    );
+    Ok(())
+}
+
+/// Opens this broker's session and tells the id of the cluster.
+pub async fn open_session(
+    basics: &Basics,
+    folder: &DataFolder,
+    store: &Arc<dyn MetadataStore>,
+    endpoint: &Endpoint,
+) -> anyhow::Result<(Arc<Session>, StrBytes)> {
+    let config = &basics.loaded.config;
+    anyhow::ensure!(config.broker_id >= 0, "broker.id must not be negative");
+    let cluster = ensure_cluster(basics, &**store)
+        .await
+        .context("the cluster's identity cannot be read")?;
+    let record = BrokerRecord {
+        broker_id: BrokerId(config.broker_id),
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        rack: config.rack.clone(),
+        instance_id: folder.instance_id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_ms: basics.clock.now_ms(),
+    };
+    let session = Session::open(Arc::clone(store), &keys(config), &record, session_ttl()).await?;
+    Ok((Arc::new(session), cluster_id(&cluster)))
+}
+
+/// With the embedded store nobody can take over from this broker, so there is nothing to gain from noticing its
+/// silence early: a laptop that sleeps for a night keeps its session.
+fn session_ttl() -> Duration {
+    LEASE_TTL_MAX
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ClusterError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Unreadable(#[from] ValueError),
+}
+
+async fn ensure_cluster(
+    basics: &Basics,
+    store: &dyn MetadataStore,
+) -> Result<ClusterRecord, ClusterError> {
+    let fresh = ClusterRecord {
+        cluster_id: basics.random.uuid(),
+        created_ms: basics.clock.now_ms(),
+    };
+    let updated = store
+        .update(
+            keys(&basics.loaded.config).cluster(),
+            |current| match current {
+                Some(kv) => Ok::<_, ClusterError>((Change::Keep, value::decode(&kv.value)?)),
+                None => Ok((Change::Put(value::encode(&fresh)), fresh.clone())),
+            },
+        )
+        .await?;
+    Ok(updated.output)
+}
+
+/// As Kafka writes ids: the 16 bytes in URL-safe base64 without padding.
+fn cluster_id(cluster: &ClusterRecord) -> StrBytes {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits = cluster.cluster_id.as_u128();
+    // 22 digits of 6 bits: 128 bits and 4 zero bits at the end.
+    let digit = |i: u32| {
+        let shift = 122 - 6 * i64::from(i);
+        let six = if shift >= 0 {
+            bits >> shift
+        } else {
+            bits << -shift
+        };
+        char::from(ALPHABET[(six & 63) as usize])
+    };
+    (0..22).map(digit).collect::<String>().into()
+}
+
+/// Loads the groups; this broker coordinates all of them.
+pub async fn open_groups(
+    basics: &Basics,
+    store: &Arc<dyn MetadataStore>,
+    session: &Arc<Session>,
+) -> anyhow::Result<Arc<GroupCoordinator>> {
+    let config = &basics.loaded.config;
+    let options = CoordinatorOptions {
+        keys: keys(config),
+        config: GroupConfig {
+            min_session_timeout: config.group_min_session_timeout_ms.as_duration(),
+            max_session_timeout: config.group_max_session_timeout_ms.as_duration(),
+            initial_rebalance_delay: config.group_initial_rebalance_delay_ms.as_duration(),
+            max_size: config.group_max_size as usize,
+            offset_metadata_max: config.offset_metadata_max_bytes as usize,
+            offsets_retention: Duration::from_secs(
+                u64::from(config.offsets_retention_minutes) * 60,
+            ),
+            ..GroupConfig::default()
+        },
+        ownership: Arc::clone(session) as Arc<_>,
+        clock: Arc::clone(&basics.clock),
+        random: Arc::clone(&basics.random),
+    };
+    let coordinator = GroupCoordinator::open(Arc::clone(store), options)
+        .await
+        .context("the consumer groups cannot be loaded")?;
+    Ok(Arc::new(coordinator))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn cluster_ids_look_as_kafkas() {
+        let id = |bits| {
+            cluster_id(&ClusterRecord {
+                cluster_id: Uuid::from_u128(bits),
+                created_ms: 0,
+            })
+        };
+        assert_eq!(id(0).as_str(), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(id(u128::MAX).as_str(), "_____________________w");
+        assert_eq!(id(1 << 122).as_str(), "BAAAAAAAAAAAAAAAAAAAAA");
+    }
+}

@@ -1,0 +1,69 @@
+//! Opens the object store, the cache in front of it, and the read path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_cache::log::Logs;
+use alluvium_cache::metrics::SegmentCacheMetrics;
+use alluvium_cache::segment_cache::{DiskConfig, SegmentCache, SegmentCacheConfig};
+use alluvium_common::object_store::{ObjectStore, StoreComponents, StoreMetrics, StoreSettings};
+use alluvium_query::log_reader::LogReader;
+use alluvium_query::metrics::ReadMetrics;
+use tracing::debug;
+
+use super::Basics;
+use crate::data_folder::DataFolder;
+
+/// How long the object store may take to prove itself usable at start-up.
+const PROBE_TIME: Duration = Duration::from_secs(30);
+
+/// The object store with its cache.
+pub struct Objects {
+    /// What it was opened as, without secrets.
+    pub url: String,
+    /// With all decorators.
+    pub store: Arc<dyn ObjectStore>,
+    /// In front of it.
+    pub cache: SegmentCache,
+}
+
+/// Opens the object store, and refuses one that cannot be used, saying why.
+pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Objects> {
+    let config = &basics.loaded.config;
+    let url = match &config.object_store {
+        Some(url) => url.clone(),
+        None => folder.objects().display().to_string(),
+    };
+    let metrics = StoreMetrics::default();
+    metrics.register(&mut basics.registry.lock());
+    let components = StoreComponents::new(Arc::clone(&basics.random), metrics);
+    let opened =
+        alluvium_common::object_store::open(&url, &StoreSettings::from_process(), &components)
+            .await?;
+    let report = opened.probe(&*basics.random, PROBE_TIME).await?;
+    debug!(?report, "the object store is usable");
+    let cache_config = SegmentCacheConfig {
+        page_memory_bytes: config.cache_memory_bytes.as_usize() / 2,
+        block_memory_bytes: config.cache_memory_bytes.as_usize() / 2,
+        tail_gets_bytes: config.fetch_tail_memory_bytes.as_usize() / 4,
+        backfill_gets_bytes: config.fetch_backfill_memory_bytes.as_usize() / 4,
+        disk: (config.cache_disk_bytes.0 > 0).then(|| DiskConfig {
+            folder: folder.cache(),
+            capacity_bytes: config.cache_disk_bytes.0,
+        }),
+        ..SegmentCacheConfig::default()
+    };
+    let metrics = SegmentCacheMetrics::register(&mut basics.registry.lock());
+    let cache = SegmentCache::open(cache_config, Arc::clone(&opened.store), metrics).await;
+    Ok(Objects {
+        url: opened.url,
+        store: opened.store,
+        cache,
+    })
+}
+
+/// The read path over the logs of this broker.
+pub fn reader(basics: &Basics, objects: &Objects, logs: &Arc<Logs>) -> Arc<LogReader> {
+    let metrics = ReadMetrics::register(&mut basics.registry.lock());
+    LogReader::new(Arc::clone(logs), objects.cache.clone(), metrics)
+}
