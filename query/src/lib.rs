@@ -6,6 +6,7 @@
 //! ([`leader_epoch`]). Everything speaks in domain terms; the server translates to and from the wire.
 
 pub mod error;
+pub mod fetch;
 pub mod leader_epoch;
 pub mod log_reader;
 pub mod metrics;

@@ -88,6 +88,11 @@ impl ReadWaiter {
         }
     }
 
+    /// Changes how many more bytes the poll wants, without forgetting what was marked.
+    pub fn want(&self, wanted: usize) {
+        self.marks.lock().wanted = wanted;
+    }
+
     /// The keys marked since the last call, ascending. From now on the poll wants `wanted` more
     /// bytes.
     pub fn take(&self, wanted: usize) -> Vec<u32> {

@@ -125,6 +125,34 @@ pub(crate) struct Pending {
     place: Place,
 }
 
+impl Pending {
+    /// Whether it will be read from segments (it may end in the tail).
+    pub(crate) fn is_in_segments(&self) -> bool {
+        matches!(self.place, Place::Segments)
+    }
+
+    /// Lowers what is read of segments at most, to `max_bytes` and to what is there now. Returns the
+    /// new limit, so that the rest may be given to other partitions.
+    pub(crate) fn limit_bytes(&mut self, max_bytes: usize) -> usize {
+        let there = self.log.tail.unuploaded_bytes() as usize;
+        let there = there.saturating_add(segments::bytes_from(
+            &self.log,
+            self.request.from,
+            max_bytes,
+        ));
+        self.request.max_bytes = max_bytes.min(there);
+        self.request.max_bytes
+    }
+
+    /// Bytes of the batches found in the tail.
+    pub(crate) fn tail_bytes(&self) -> usize {
+        match &self.place {
+            Place::Segments => 0,
+            Place::Tail(batches) => batches.iter().map(TailBatch::size_bytes).sum(),
+        }
+    }
+}
+
 enum Place {
     Segments,
     Tail(Vec<TailBatch>),

@@ -150,6 +150,19 @@ fn find(log: &PartitionLog, offset: Offset) -> Option<Found> {
     })
 }
 
+/// Bytes of the blocks from the one that holds `from` on; stops counting at `enough`.
+pub(super) fn bytes_from(log: &PartitionLog, from: Offset, enough: usize) -> usize {
+    let index = log.index.read();
+    let mut bytes = 0;
+    for found in index.blocks_from(from) {
+        if bytes >= enough {
+            break;
+        }
+        bytes += found.block.raw_length as usize;
+    }
+    bytes
+}
+
 /// With less room than this left, the block's first batch would hardly fit: not worth a GET.
 fn average_batch_bytes(entry: &BlockEntry) -> usize {
     (entry.raw_length / entry.batch_count.max(1)) as usize

@@ -1,0 +1,203 @@
+//! Kafka's Fetch: several partitions in one request, long polls, sessions (KIP-227).
+//!
+//! ```text
+//! request -> session: which partitions -> plan: read what is there -> long poll: wait, read what moved
+//!         -> session: leave out what the client knows already -> response
+//! ```
+//!
+//! The rules are those of `kafka.server.ReplicaManager` and `FetchSession`: partitions are read in
+//! order, the first one that has anything gives at least one batch whatever its size, everything else
+//! stays within the limits of partition and request; the request is answered at once when `min_bytes`
+//! are there or a partition has an error.
+
+mod long_poll;
+mod plan;
+pub mod session;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_cache::budget::{BytePermit, ClassBudgets};
+use alluvium_cache::log::EpochEnd;
+use alluvium_common::epoch::LeaderEpoch;
+use alluvium_common::rand::SharedRandom;
+use alluvium_common::topic::{PartitionIndex, TopicId};
+
+use crate::error::ReadError;
+use crate::log_reader::{Isolation, LogRead, LogReader};
+use session::{FetchSessions, SessionConfig, SessionError, SessionRequest};
+
+/// A topic as the client names it: by name up to Fetch v12, by id from v13 on (KIP-516).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TopicKey {
+    /// By name.
+    Name(Arc<str>),
+    /// By id.
+    Id(TopicId),
+}
+
+/// Knows topics. Asked anew in every fetch: a session outlives topics.
+pub trait TopicResolver: Send + Sync {
+    /// The id of the topic; `None` when there is no such topic, or not for this client.
+    fn resolve(&self, topic: &TopicKey) -> Option<TopicId>;
+}
+
+/// What a client asks of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchPartition {
+    /// The topic.
+    pub topic: TopicKey,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// From which offset on. Clients may send anything; what is no offset is out of range.
+    pub fetch_offset: i64,
+    /// The leader epoch that the client believes in, if it says.
+    pub current_leader_epoch: Option<LeaderEpoch>,
+    /// The epoch of the last record it has, if it says: a log that disagrees has diverged (KIP-595).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+    /// At most how many bytes of this partition.
+    pub max_bytes: usize,
+}
+
+/// A Fetch request.
+#[derive(Debug, Clone)]
+pub struct FetchRequest {
+    /// How long to wait for `min_bytes`.
+    pub max_wait: Duration,
+    /// Bytes worth answering before that.
+    pub min_bytes: usize,
+    /// At most how many bytes of all partitions together.
+    pub max_bytes: usize,
+    /// What the client may see.
+    pub isolation: Isolation,
+    /// Its session.
+    pub session: SessionRequest,
+    /// The partitions: all of them, or the changes of a session.
+    pub partitions: Vec<FetchPartition>,
+    /// Partitions to take out of the session.
+    pub forgotten: Vec<(TopicKey, PartitionIndex)>,
+}
+
+/// Why one partition of a fetch failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FetchError {
+    /// There is no such topic, or not for this client.
+    #[error("the topic is unknown")]
+    UnknownTopic,
+    /// The read failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What a partition of a fetch gives.
+#[derive(Debug, Clone)]
+pub struct PartitionRead {
+    /// The records, and the log's offsets.
+    pub read: LogRead,
+    /// The epoch under which this broker leads.
+    pub leader_epoch: LeaderEpoch,
+    /// Where the client's log and ours part, if they do; there are no records then.
+    pub diverging: Option<EpochEnd>,
+}
+
+/// The answer for one partition.
+#[derive(Debug, Clone)]
+pub struct PartitionResponse {
+    /// The topic, as the client named it.
+    pub topic: TopicKey,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// What came of it.
+    pub result: Result<PartitionRead, FetchError>,
+}
+
+/// The answer to a fetch.
+#[derive(Debug, Default)]
+pub struct FetchResponse {
+    /// The session for the client's next request; 0 is none.
+    pub session_id: i32,
+    /// The partitions: all of them, or those with news.
+    pub partitions: Vec<PartitionResponse>,
+    /// Memory that the records keep occupied, charged to this broker's budgets. Keep it until the
+    /// response is written.
+    pub permits: Vec<BytePermit>,
+}
+
+/// Limits of fetches.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchConfig {
+    /// Largest response in bytes whatever the client asks for (Kafka's `fetch.max.bytes`).
+    pub max_bytes: usize,
+    /// Bytes of records from the tail on their way to clients at one time. Beyond, responses get
+    /// smaller; they never wait, so a few slow clients cannot stop the others.
+    pub tail_response_bytes: usize,
+    /// The same for records from segments.
+    pub backfill_response_bytes: usize,
+    /// Limits of sessions.
+    pub sessions: SessionConfig,
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 55 << 20,
+            tail_response_bytes: 256 << 20,
+            backfill_response_bytes: 256 << 20,
+            sessions: SessionConfig::default(),
+        }
+    }
+}
+
+/// Answers fetches. Shared by all connections of a broker.
+#[derive(Debug)]
+pub struct Fetcher {
+    reader: Arc<LogReader>,
+    sessions: FetchSessions,
+    budgets: ClassBudgets,
+    max_bytes: usize,
+}
+
+impl Fetcher {
+    /// A fetcher over `reader`.
+    pub fn new(reader: Arc<LogReader>, config: FetchConfig, random: SharedRandom) -> Arc<Self> {
+        let metrics = reader.metrics().clone();
+        Arc::new(Self {
+            reader,
+            sessions: FetchSessions::new(config.sessions, random, metrics),
+            budgets: ClassBudgets::new(config.tail_response_bytes, config.backfill_response_bytes),
+            max_bytes: config.max_bytes,
+        })
+    }
+
+    /// Answers `request`, after waiting for records as long as it says. Dropping the future ends the
+    /// wait.
+    ///
+    /// # Errors
+    /// Only of the session as a whole; errors of partitions are in the response.
+    pub async fn fetch(
+        &self,
+        mut request: FetchRequest,
+        topics: &dyn TopicResolver,
+    ) -> Result<FetchResponse, SessionError> {
+        request.max_bytes = request.max_bytes.min(self.max_bytes);
+        request.min_bytes = request.min_bytes.min(request.max_bytes);
+        let partitions = std::mem::take(&mut request.partitions);
+        let forgotten = std::mem::take(&mut request.forgotten);
+        let begun = self
+            .sessions
+            .begin(request.session, partitions, &forgotten)?;
+        let (context, partitions) = begun;
+        let mut poll = plan::Poll::new(self, &request, &partitions, topics);
+        long_poll::run(&mut poll, &request).await;
+        let (results, permits) = poll.into_results();
+        let (session_id, partitions) = self.sessions.finish(context, partitions, results)?;
+        Ok(FetchResponse {
+            session_id,
+            partitions,
+            permits,
+        })
+    }
+}
