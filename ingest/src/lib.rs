@@ -12,6 +12,7 @@
 //! | [`backpressure`] | the byte budget |
 //! | [`wal`] | the write-ahead log of class `local` |
 //! | [`pipeline`] | joins the stages |
+//! | [`recovery`] | finds again, at start-up, what the log holds |
 
 pub mod ack;
 pub mod backpressure;
@@ -24,6 +25,7 @@ pub mod partition;
 pub mod pipeline;
 pub mod producer_state;
 mod publish;
+pub mod recovery;
 pub mod seal;
 pub mod seams;
 mod stages;

@@ -150,6 +150,11 @@ impl OpenSegment {
         pushed
     }
 
+    /// Batches ever pushed.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.state.lock().pushed
+    }
+
     /// What the sealing rules look at; `None` when it is empty.
     pub(crate) fn view(&self) -> Option<OpenView> {
         let mut state = self.state.lock();

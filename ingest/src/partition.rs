@@ -7,6 +7,7 @@
 //! partition, then tail, then open segment, then the write-ahead log's queue.
 
 mod append;
+mod replay;
 mod settle;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::stages::Stages;
 use crate::validate::TopicRules;
 
 pub use append::AppendOptions;
+pub use replay::ReplayError;
 pub use settle::WalDone;
 
 /// A partition that this broker leads.

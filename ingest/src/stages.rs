@@ -1,6 +1,7 @@
 //! What every partition shares with the stages behind it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use alluvium_common::clock::SharedClock;
 
@@ -16,6 +17,8 @@ pub(crate) struct Stages {
     pub(crate) budget: ByteBudget,
     pub(crate) clock: SharedClock,
     pub(crate) metrics: IngestMetrics,
+    /// Place in the commit log of the next segment to be sealed.
+    pub(crate) next_sequence: AtomicU64,
 }
 
 impl Stages {

@@ -216,7 +216,7 @@ struct Ticket {
     ticket: AppendTicket,
 }
 
-fn to_stamp(span: ProducerSpan) -> ProducerStamp {
+pub(super) fn to_stamp(span: ProducerSpan) -> ProducerStamp {
     ProducerStamp {
         producer_id: span.producer_id,
         producer_epoch: span.producer_epoch,
@@ -225,7 +225,7 @@ fn to_stamp(span: ProducerSpan) -> ProducerStamp {
     }
 }
 
-fn sequenced(
+pub(super) fn sequenced(
     stamp: &ProducerStamp,
     base_offset: Offset,
     next_offset: Offset,

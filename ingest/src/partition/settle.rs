@@ -66,7 +66,7 @@ impl LeaderPartition {
 
     /// Moves the high watermark over what is durable and answers the producers below it, if this
     /// broker may still speak for the partition (F3).
-    fn settle(&self, state: &mut State) {
+    pub(super) fn settle(&self, state: &mut State) {
         if state.closed.is_some() {
             return;
         }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use alluvium_common::rand::SharedRandom;
 use futures::FutureExt;
@@ -54,7 +55,6 @@ pub(super) struct Driver {
     seams: DriverSeams,
     progress: watch::Sender<Progress>,
     bucket: TokenBucket,
-    next_sequence: u64,
     /// Sealed and not committed, by sequence.
     live: BTreeMap<u64, Arc<SealedSegment>>,
     queue: UploadQueue,
@@ -88,7 +88,6 @@ impl Driver {
             bucket: TokenBucket::new(config.puts_per_second, config.puts_saved_max, now),
             queue: UploadQueue::new(config.upload.clone()),
             expire_producers_at: now + config.producer_id_expiration_check,
-            next_sequence: first_sequence,
             live: BTreeMap::new(),
             uploads: JoinSet::new(),
             in_flight: InFlight::default(),
@@ -158,8 +157,12 @@ impl Driver {
         metrics.seals.get_or_create(&reason.into()).inc();
         metrics.waiting_segments.inc();
         metrics.waiting_bytes.inc_by(contents.bytes as i64);
-        let sealed = Arc::new(SealedSegment::new(self.next_sequence, contents));
-        self.next_sequence += 1;
+        let sequence = self
+            .seams
+            .stages
+            .next_sequence
+            .fetch_add(1, Ordering::AcqRel);
+        let sealed = Arc::new(SealedSegment::new(sequence, contents));
         self.live.insert(sealed.sequence, Arc::clone(&sealed));
         self.queue.push(sealed);
     }
@@ -284,7 +287,7 @@ impl Driver {
         seal_again_at: Option<Instant>,
         lost: &mut BoxFuture<'static, ()>,
     ) -> Event {
-        let wake_at = [seal_again_at, self.queue.next_wake()]
+        let wake_at = [seal_again_at, self.queue.next_wake(self.in_flight)]
             .into_iter()
             .flatten()
             .fold(self.expire_producers_at, Instant::min);

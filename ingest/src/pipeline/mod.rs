@@ -14,13 +14,13 @@
 mod config;
 mod driver;
 #[cfg(test)]
-#[allow(dead_code, reason = "crashes are for the recovery tests")]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use alluvium_cache::log::{Logs, PartitionLog};
 use alluvium_common::clock::SharedClock;
@@ -36,8 +36,9 @@ use crate::backpressure::ByteBudget;
 use crate::error::AppendError;
 use crate::metrics::IngestMetrics;
 use crate::open_segment::OpenSegment;
-use crate::partition::{AppendOptions, Closed, LeaderPartition};
+use crate::partition::{AppendOptions, Closed, LeaderPartition, ReplayError};
 use crate::producer_state::ProducerSnapshot;
+use crate::recovery::Recovered;
 use crate::seams::{CommitSink, SegmentSink, SessionGuard, WalSink};
 use crate::stages::Stages;
 use crate::upload::Uploader;
@@ -119,6 +120,7 @@ impl Pipeline {
             budget,
             clock: Arc::clone(&seams.clock),
             metrics: seams.metrics.clone(),
+            next_sequence: AtomicU64::new(first_sequence),
         });
         let uploader = Arc::new(Uploader {
             store: seams.store,
@@ -164,7 +166,7 @@ impl Pipeline {
         &self.stages.budget
     }
 
-    /// Leads a partition from now on, and lets readers find its log.
+    /// Leads a new partition from now on, and lets readers find its log.
     pub fn open_partition(
         &self,
         topic: TopicName,
@@ -178,17 +180,54 @@ impl Pipeline {
             &state.producers,
             Arc::clone(&self.stages),
         );
-        let tp = partition.tp();
+        self.enter(Arc::clone(&partition));
+        partition
+    }
+
+    /// Leads partitions of an earlier session from now on. What the write-ahead log adds to them is put
+    /// back first; once all of it is committed, `release` is called, so that the log may forget it.
+    pub async fn open_recovered(
+        self: &Arc<Self>,
+        recovered: Vec<Recovered>,
+        release: impl FnOnce() + Send + 'static,
+    ) -> Result<(), ReplayError> {
+        let stages = Arc::clone(&self.stages);
+        let replayed = tokio::task::spawn_blocking(move || replay_all(&stages, recovered)).await;
+        // Only a bug panics, and it was reported by then.
+        let partitions = replayed.map_err(|error| ReplayError::Wal(error.into()))??;
+        for partition in partitions {
+            self.enter(partition);
+        }
+        let pushed = self.stages.open.pushed();
+        let mut progress = self.progress.clone();
+        tokio::spawn(async move {
+            let reached = progress
+                .wait_for(|progress| progress.stopped || progress.committed >= pushed)
+                .await
+                .is_ok_and(|progress| progress.committed >= pushed);
+            if reached {
+                release();
+            }
+        });
+        Ok(())
+    }
+
+    fn enter(&self, partition: Arc<LeaderPartition>) {
+        let (tp, log) = (partition.tp(), Arc::clone(partition.log()));
         let before = self.partitions.write().insert(tp, Arc::clone(&partition));
         if let Some(before) = before {
             before.close(Closed::NotLeader);
         }
-        self.logs.insert(state.log);
+        self.logs.insert(log);
         if self.progress.borrow().stopped {
             // The session was lost between the decision to open and now.
             partition.close(Closed::NotLeader);
         }
-        partition
+    }
+
+    /// No commit of a lower sequence can hold a partition that is created from now on.
+    pub fn next_commit_sequence(&self) -> u64 {
+        self.stages.next_sequence.load(Ordering::Acquire)
     }
 
     /// The partition, if this broker leads it.
@@ -268,6 +307,30 @@ impl Pipeline {
             stopped: self.progress.borrow().stopped,
         }
     }
+}
+
+fn replay_all(
+    stages: &Arc<Stages>,
+    recovered: Vec<Recovered>,
+) -> Result<Vec<Arc<LeaderPartition>>, ReplayError> {
+    recovered
+        .into_iter()
+        .map(|recovered| {
+            let partition = LeaderPartition::new(
+                Arc::clone(&recovered.state.log),
+                recovered.topic,
+                recovered.rules,
+                &recovered.state.producers,
+                Arc::clone(stages),
+            );
+            partition.replay(recovered.replay)?;
+            recovered
+                .state
+                .log
+                .set_log_start(recovered.record.log_start);
+            Ok(partition)
+        })
+        .collect()
 }
 
 impl Drop for Pipeline {

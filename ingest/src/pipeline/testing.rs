@@ -17,7 +17,8 @@ use alluvium_common::offset::Offset;
 use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
-use alluvium_metadata::model::CommitRecord;
+use alluvium_metadata::commit_log::ReadCommitsError;
+use alluvium_metadata::model::{CommitRecord, PartitionRecord};
 use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS, StoredBatch, split};
 use alluvium_segment::segment_index::SegmentIndex;
 use alluvium_segment::segment_object::decode_block;
@@ -34,6 +35,7 @@ use super::*;
 use crate::ack::Acks;
 use crate::backpressure::FramePermit;
 use crate::partition::WalDone;
+use crate::recovery::{CommitReader, RecoveredBatch, ReplaySummary, load, plan_replay};
 use crate::seams::{CommitFailure, WalCopy, WalState};
 use crate::validate::ClientRules;
 
@@ -46,6 +48,7 @@ pub(crate) struct World {
     pub(crate) plan: Arc<FaultPlan>,
     pub(crate) metadata: Arc<MemoryCommits>,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) records: Mutex<BTreeMap<TopicPartition, PartitionRecord>>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) random: Arc<SeededRandom>,
 }
@@ -57,6 +60,7 @@ impl World {
             plan: FaultPlan::new(seed),
             metadata: Arc::new(MemoryCommits::new(seed)),
             disk: Arc::default(),
+            records: Mutex::default(),
             clock: ManualClock::at(NOW_MS),
             random: SeededRandom::new(seed),
         })
@@ -146,6 +150,21 @@ impl CommitSink for SessionCommits {
     }
 }
 
+impl CommitReader for MemoryCommits {
+    fn read(
+        &self,
+        _broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+        first_seq: u64,
+    ) -> BoxFuture<'_, Result<Vec<(u64, CommitRecord)>, ReadCommitsError>> {
+        let log = self.log.lock();
+        let entries = log.range((broker_epoch, first_seq)..=(broker_epoch, u64::MAX));
+        let entries = entries.map(|((_, sequence), record)| (*sequence, record.clone()));
+        let entries: Vec<_> = entries.collect();
+        async move { Ok(entries) }.boxed()
+    }
+}
+
 /// A session that lives until it is told otherwise.
 pub(crate) struct FakeSession {
     pub(crate) epoch: BrokerEpoch,
@@ -218,6 +237,27 @@ impl WalCopy for MemorySlot {
     fn release(&self) {
         self.released.store(true, Ordering::SeqCst);
     }
+}
+
+/// A frame of an earlier session: the log forgets those together.
+struct RecoveredSlot(Arc<MemorySlot>);
+
+impl SpilledBatch for RecoveredSlot {
+    fn read(&self) -> io::Result<StoredBatch> {
+        assert!(
+            !self.0.released.load(Ordering::SeqCst),
+            "released too early"
+        );
+        self.0.read()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.0.size
+    }
+}
+
+impl WalCopy for RecoveredSlot {
+    fn release(&self) {}
 }
 
 /// A log whose syncs the test decides, or that syncs by itself after a while.
@@ -393,8 +433,48 @@ impl Rig {
         }
     }
 
+    /// A new session after a crash: takes over all partitions.
+    pub(crate) async fn recover(
+        world: &Arc<World>,
+        options: RigOptions,
+        rules: &TopicRules,
+    ) -> (Self, ReplaySummary) {
+        let rig = Self::start(world, options);
+        let records: Vec<_> = world.records.lock().clone().into_iter().collect();
+        let mut images = load(&*world.metadata, &world.store(), records)
+            .await
+            .expect("loads");
+        let slots = world.disk.frames();
+        let frames = slots.iter().map(|slot| {
+            let batch = slot.read().expect("synced");
+            let copy = Arc::new(RecoveredSlot(Arc::clone(slot)));
+            RecoveredBatch::new(slot.tp, &batch, copy)
+        });
+        let summary = plan_replay(&mut images, frames.collect());
+        let mut recovered = Vec::new();
+        for image in images {
+            let record = image.taken_over(BROKER, rig.session.epoch);
+            world.records.lock().insert(image.tp, record.clone());
+            let (state, replay) = image.open(&record, &rig.tails);
+            recovered.push(Recovered {
+                topic: topic(),
+                rules: rules.clone(),
+                state,
+                record,
+                replay,
+            });
+        }
+        let release = move || slots.iter().for_each(|slot| slot.release());
+        let opened = rig.pipeline.open_recovered(recovered, release).await;
+        opened.expect("replays");
+        (rig, summary)
+    }
+
     /// A new, empty partition.
     pub(crate) fn create(&self, partition: i32, rules: TopicRules) -> Arc<LeaderPartition> {
+        let next_commit = self.pipeline.next_commit_sequence();
+        let record = PartitionRecord::new(BROKER, self.session.epoch, next_commit);
+        self.world.records.lock().insert(tp(partition), record);
         let start = TailStart {
             log_start: Offset::ZERO,
             next_offset: Offset::ZERO,

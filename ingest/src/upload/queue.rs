@@ -85,18 +85,27 @@ impl UploadQueue {
         if in_flight.count >= self.parallel() {
             return None;
         }
-        let first = self.waiting.first_entry()?;
-        let too_large = in_flight.bytes + first.get().segment.bytes > self.limits.bytes_max;
-        let too_early = first.get().not_before.is_some_and(|at| at > now);
-        if too_early || (too_large && in_flight.count > 0) {
+        let (_, first) = self.waiting.first_key_value()?;
+        let too_early = first.not_before.is_some_and(|at| at > now);
+        if too_early || !self.fits(first, in_flight) {
             return None;
         }
-        Some(first.remove().segment)
+        self.waiting.pop_first().map(|(_, first)| first.segment)
     }
 
-    /// When [`Self::next`] may have an answer although nothing else happens.
-    pub(crate) fn next_wake(&self) -> Option<Instant> {
-        self.waiting.first_key_value()?.1.not_before
+    /// When [`Self::next`], which has no answer now, will have one although nothing else happens.
+    pub(crate) fn next_wake(&self, in_flight: InFlight) -> Option<Instant> {
+        // With all slots taken the end of an attempt is what counts; a time that has passed already
+        // would wake the caller again and again.
+        if in_flight.count >= self.parallel() {
+            return None;
+        }
+        let (_, first) = self.waiting.first_key_value()?;
+        first.not_before.filter(|_| self.fits(first, in_flight))
+    }
+
+    fn fits(&self, waiting: &Waiting, in_flight: InFlight) -> bool {
+        in_flight.count == 0 || in_flight.bytes + waiting.segment.bytes <= self.limits.bytes_max
     }
 
     pub(crate) fn succeeded(&mut self) {
@@ -187,11 +196,13 @@ mod tests {
                 None,
                 "the first in order backs off"
             );
-            let wake = queue.next_wake().expect("a time is set");
+            let wake = queue.next_wake(InFlight::default()).expect("a time is set");
             assert!(wake <= now + Duration::from_secs(2));
             now = wake;
             assert_eq!(next(&mut queue, 0, 0, now), Some(0));
             assert_eq!(next(&mut queue, 1, 1, now), None, "only one probe");
+            let probing = InFlight { count: 1, bytes: 1 };
+            assert_eq!(queue.next_wake(probing), None, "the probe's end counts");
         }
         assert!(now > start + Duration::from_secs(20), "pauses grow");
         queue.succeeded();

@@ -1,0 +1,4 @@
+//! Crashes, and what is found afterwards.
+
+mod model;
+mod scenarios;
