@@ -8,6 +8,7 @@
 pub mod error;
 pub mod fetch;
 pub mod leader_epoch;
+pub mod list_offsets;
 pub mod log_reader;
 pub mod metrics;
 #[cfg(test)]

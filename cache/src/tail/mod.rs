@@ -235,10 +235,15 @@ impl PartitionTail {
         self.state.lock().first_at_or_after(timestamp, from, upto)
     }
 
-    /// First offset that the tail holds (the log end when it holds none), and the first of its
-    /// batches below `upto` with the largest timestamp, together with that timestamp.
-    pub fn max_timestamp(&self, upto: Offset) -> (Offset, Option<(TimestampMs, TailBatch)>) {
-        self.state.lock().max_timestamp(upto)
+    /// The largest timestamp below `below` that the header of a batch below `upto` claims.
+    pub fn largest_timestamp(&self, upto: Offset, below: TimestampMs) -> Option<TimestampMs> {
+        self.state.lock().largest_timestamp(upto, below)
+    }
+
+    /// First offset that the tail holds, in memory or by a reference into the write-ahead log; the
+    /// log end when it holds none.
+    pub fn start(&self) -> Offset {
+        self.state.lock().tail_start()
     }
 
     /// Registers a long poll for `key`, the partition's place in that poll. `seen` are the offsets

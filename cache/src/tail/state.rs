@@ -322,15 +322,17 @@ impl State {
         (self.tail_start(), found)
     }
 
-    pub(super) fn max_timestamp(&self, upto: Offset) -> (Offset, Option<(TimestampMs, TailBatch)>) {
-        let mut largest: Option<&Entry> = None;
-        for entry in self.entries.iter().take_while(|entry| entry.next <= upto) {
-            if largest.is_none_or(|largest| entry.max_timestamp > largest.max_timestamp) {
-                largest = Some(entry);
-            }
-        }
-        let found = largest.map(|entry| (entry.max_timestamp, entry.found()));
-        (self.tail_start(), found)
+    pub(super) fn largest_timestamp(
+        &self,
+        upto: Offset,
+        below: TimestampMs,
+    ) -> Option<TimestampMs> {
+        self.entries
+            .iter()
+            .take_while(|entry| entry.next <= upto)
+            .map(|entry| entry.max_timestamp)
+            .filter(|claim| *claim < below)
+            .max()
     }
 
     pub(super) fn register(&mut self, waiter: &Arc<ReadWaiter>, key: u32, seen: LogOffsets) {

@@ -254,12 +254,10 @@ fn timestamps_are_found() {
     assert_eq!(found(1004, 0, 49), None);
     assert_eq!(found(1010, 0, 100), None);
     assert_eq!(found(0, 41, 100), Some(40));
-    let (_, max) = tail.max_timestamp(offset(100));
-    let (timestamp, batch) = max.expect("not empty");
-    assert_eq!(
-        (timestamp, batch.load().expect("in memory").base_offset()),
-        (1009, offset(90))
-    );
+    assert_eq!(tail.largest_timestamp(offset(100), i64::MAX), Some(1009));
+    assert_eq!(tail.largest_timestamp(offset(100), 1009), Some(1008));
+    assert_eq!(tail.largest_timestamp(offset(49), i64::MAX), Some(1003));
+    assert_eq!(tail.largest_timestamp(offset(9), i64::MAX), None);
 }
 
 #[test]

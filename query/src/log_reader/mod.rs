@@ -193,6 +193,10 @@ impl LogReader {
         self.logs.get(tp).ok_or(ReadError::UnknownPartition)
     }
 
+    pub(crate) fn cache(&self) -> &SegmentCache {
+        &self.cache
+    }
+
     /// Reads what is there; never waits for more records.
     pub async fn read(&self, request: ReadRequest) -> Result<LogRead, ReadError> {
         let log = self.log(&request.tp)?;
