@@ -1,4 +1,4 @@
-//! Every stored byte layout and object name; no I/O, no clock, no tasks.
+#![doc = include_str!("../README.md")]
 
 mod error;
 pub mod footer;
