@@ -11,9 +11,13 @@
 //!    segment, durable as they are, and are uploaded like any other batch. Partitions are open at once:
 //!    a bucket that is away does not keep a broker from starting. The log keeps the frames until their
 //!    segments are committed, so a crash on the way repeats all this.
+//!
+//! [`start()`] does all of it; the parts are open to tests, and to brokers that take over single
+//! partitions one day.
 
 mod footers;
 mod replay;
+mod start;
 mod take_over;
 #[cfg(test)]
 mod tests;
@@ -40,6 +44,7 @@ use crate::producer_state::{ProducerSnapshot, ProducerStates, SequencedBatch};
 
 pub use footers::{CommitReader, MetadataCommits, load};
 pub use replay::{RecoveredBatch, ReplaySummary, plan_replay};
+pub use start::{Start, StartError, start};
 pub use take_over::{Led, Recovered, TakeOver, take_over};
 
 /// Why a broker cannot take over its partitions. Nothing has been changed then.
