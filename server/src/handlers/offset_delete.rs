@@ -56,9 +56,7 @@ async fn answer(
             partitions,
         });
     }
-    if asked.partitions.is_empty() {
-        return response;
-    }
+    // Also when nothing is left to ask for: whether the group exists is told in any case.
     let results = match groups.delete_offsets(asked).await {
         Ok(results) => results,
         Err(error) => {
@@ -120,8 +118,10 @@ mod tests {
         let expected = vec![vec![unknown, unknown], vec![0, unknown]];
         assert_eq!(deleted, (0, expected));
         assert_eq!(scene.committed("g", "t", 0), None);
-        let nobody = delete(&scene, "nobody", &["t"]).await;
-        assert_eq!(nobody, (ErrorCode::GroupIdNotFound.code(), vec![]));
+        for topics in [&["t"][..], &["gone"], &[]] {
+            let nobody = delete(&scene, "nobody", topics).await;
+            assert_eq!(nobody, (ErrorCode::GroupIdNotFound.code(), vec![]));
+        }
     }
 
     #[tokio::test(start_paused = true)]

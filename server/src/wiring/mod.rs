@@ -131,6 +131,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         tail_budget,
     });
     let groups = metadata::open_groups(&basics, &store, &session).await?;
+    groups.follow_topics(Arc::clone(&view));
     let service = TopicService::new(
         writer,
         Arc::clone(&view),

@@ -30,7 +30,7 @@ pub struct GroupDescription {
     pub protocol_type: String,
     /// The protocol in use; empty unless the group is stable.
     pub protocol: String,
-    /// The members; metadata and assignment are empty unless the group is stable.
+    /// The members; their metadata is empty unless the group is stable.
     pub members: Vec<MemberDescription>,
 }
 
@@ -47,7 +47,7 @@ pub struct MemberDescription {
     pub client_host: String,
     /// Its metadata for the protocol in use.
     pub metadata: Bytes,
-    /// What it was assigned.
+    /// What it was assigned last, as far as it was not taken away since.
     pub assignment: Bytes,
 }
 
@@ -79,10 +79,7 @@ impl ClassicGroup {
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
             metadata: member.metadata(protocol),
-            assignment: match self.state {
-                GroupState::Stable => member.assignment.clone(),
-                _ => Bytes::new(),
-            },
+            assignment: member.assignment.clone(),
         };
         GroupDescription {
             group_id: self.id.clone(),

