@@ -1,3 +1,7 @@
 //! Cross-crate suites: conformance, faults, client interop.
 
+pub mod broker;
+pub mod client;
+pub mod history;
 pub mod s3;
+pub mod workload;
