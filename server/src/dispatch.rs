@@ -65,6 +65,21 @@ serve! {
     ListGroups => list_groups,
     DescribeGroups => describe_groups,
     DeleteGroups => delete_groups,
+    CreateTopics => create_topics,
+    DeleteTopics => delete_topics,
+    CreatePartitions => create_partitions,
+    DeleteRecords => delete_records,
+    DescribeConfigs => describe_configs,
+    AlterConfigs => alter_configs,
+    IncrementalAlterConfigs => incremental_alter_configs,
+    ListConfigResources => list_config_resources,
+    DescribeCluster => describe_cluster,
+    DescribeLogDirs => describe_log_dirs,
+    DescribeTopicPartitions => describe_topic_partitions,
+    ListPartitionReassignments => list_partition_reassignments,
+    DescribeAcls => describe_acls,
+    CreateAcls => create_acls,
+    DeleteAcls => delete_acls,
 }
 
 /// The APIs that are served, for ApiVersions.

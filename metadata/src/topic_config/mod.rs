@@ -3,12 +3,14 @@
 //! A setting is [`Effect::Effective`], or it is accepted, kept and described as without effect, because Streams,
 //! Connect and people's scripts set it. A name that is neither Kafka's nor ours is refused.
 
+mod change;
 mod settings;
 mod table;
 mod value;
 
 use std::collections::BTreeMap;
 
+pub use change::{ConfigChange, change};
 pub use settings::{CleanupPolicy, CompressionType, Durability, TimestampType, TopicSettings};
 pub use value::{InvalidValue, Kind};
 
@@ -87,6 +89,9 @@ pub enum InvalidConfig {
     /// A value that the setting does not take.
     #[error(transparent)]
     Value(#[from] InvalidValue),
+    /// Something was to be added to or taken from what is no list.
+    #[error("topic setting {0:?} is no list")]
+    NotAList(String),
 }
 
 /// Checks the settings of a topic as a client gave them.

@@ -1,0 +1,89 @@
+//! What the administrative handlers have in common.
+
+use alluvium_cache::log::Logs;
+use alluvium_common::topic::TopicName;
+use alluvium_metadata::topics::TopicError;
+use alluvium_metadata::view::ClusterView;
+use alluvium_protocol::{ErrorCode, StrBytes};
+
+use crate::broker::{Broker, Identity};
+use crate::config::Loaded;
+use crate::error_map;
+use crate::topic_service::TopicService;
+
+/// What an administrative handler needs of a broker.
+#[derive(Clone, Copy)]
+pub struct Admin<'a> {
+    /// Changes topics.
+    pub topics: &'a TopicService,
+    /// Topics as known now.
+    pub view: &'a ClusterView,
+    /// The logs of the partitions served here.
+    pub logs: &'a Logs,
+    /// Settings.
+    pub loaded: &'a Loaded,
+    /// Who this is.
+    pub identity: &'a Identity,
+}
+
+impl<'a> From<&'a Broker> for Admin<'a> {
+    fn from(broker: &'a Broker) -> Self {
+        Self {
+            topics: &broker.topics,
+            view: &broker.view,
+            logs: &broker.logs,
+            loaded: &broker.loaded,
+            identity: &broker.identity,
+        }
+    }
+}
+
+/// Why a part of a request is refused, as the client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<TopicError> for Refusal {
+    fn from(error: TopicError) -> Self {
+        Self::new(error_map::topic(&error), error.to_string())
+    }
+}
+
+/// Code and message of a result, for responses that carry both.
+pub fn outcome<T>(result: &Result<T, Refusal>) -> (i16, Option<StrBytes>) {
+    match result {
+        Ok(_) => (ErrorCode::None.code(), None),
+        Err(refusal) => (refusal.code.code(), Some(refusal.message.clone().into())),
+    }
+}
+
+/// A valid topic name, which clients may change.
+pub fn topic_name(name: &str) -> Result<TopicName, Refusal> {
+    let name = TopicName::new(name)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+    if name.is_internal() {
+        let message = format!("topic '{name}' is internal");
+        return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+    }
+    Ok(name)
+}
+
+/// What occurs more than once in a request that must name everything once.
+pub fn repeated<K: Ord + Clone>(names: impl Iterator<Item = K>) -> std::collections::BTreeSet<K> {
+    let mut seen = std::collections::BTreeSet::new();
+    names.filter(|name| !seen.insert(name.clone())).collect()
+}

@@ -1,0 +1,166 @@
+//! What the tests of the administrative handlers have in common: topics over a store in memory, and logs without
+//! a write path behind them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_cache::log::{EpochHistory, Logs, PartitionLog};
+use alluvium_cache::metrics::TailMetrics;
+use alluvium_cache::tail::{CloseReason, TailBudget, TailStart};
+use alluvium_common::clock::ManualClock;
+use alluvium_common::epoch::{BrokerId, LeaderEpoch};
+use alluvium_common::offset::Offset;
+use alluvium_common::rand::SeededRandom;
+use alluvium_common::topic::{PartitionIndex, TopicName, TopicPartition};
+use alluvium_metadata::keys::Keys;
+use alluvium_metadata::model::{BrokerRecord, TopicRecord};
+use alluvium_metadata::session::Session;
+use alluvium_metadata::store::{MemoryStore, MetadataStore};
+use alluvium_metadata::topic_config::TopicSettings;
+use alluvium_metadata::topics::{NewTopic, TopicWriter};
+use alluvium_metadata::view::{ClusterView, Topics};
+use alluvium_segment::segment_index::SegmentIndex;
+use uuid::Uuid;
+
+use super::admin::Admin;
+use crate::broker::Identity;
+use crate::config::Loaded;
+use crate::handlers::group_testing::identity;
+use crate::topic_service::{PartitionHost, TopicService};
+
+/// A broker's administrative side.
+pub struct Scene {
+    pub topics: TopicService,
+    pub view: Arc<ClusterView>,
+    pub logs: Arc<Logs>,
+    pub loaded: Loaded,
+    pub identity: Identity,
+}
+
+/// Opens and closes logs; where they end, tests say.
+struct LogsOnly {
+    logs: Arc<Logs>,
+    budget: Arc<TailBudget>,
+}
+
+impl PartitionHost for LogsOnly {
+    fn open_new(&self, _topic: &TopicRecord, tp: TopicPartition, _settings: Arc<TopicSettings>) {
+        let start = TailStart {
+            log_start: Offset::ZERO,
+            next_offset: Offset::ZERO,
+            leader_epoch: LeaderEpoch(0),
+        };
+        self.logs.insert(log(tp, start, &self.budget));
+    }
+
+    fn set_settings(&self, _tp: TopicPartition, _settings: Arc<TopicSettings>) {}
+
+    fn close_deleted(&self, tp: TopicPartition) {
+        self.logs.remove(&tp, CloseReason::Deleted);
+    }
+
+    fn set_log_start(&self, tp: TopicPartition, to: Offset) {
+        if let Some(log) = self.logs.get(&tp) {
+            log.set_log_start(to);
+        }
+    }
+}
+
+fn log(tp: TopicPartition, start: TailStart, budget: &Arc<TailBudget>) -> Arc<PartitionLog> {
+    let epochs = EpochHistory::new([(LeaderEpoch(0), Offset::ZERO)]);
+    PartitionLog::open(
+        tp,
+        start,
+        SegmentIndex::new(start.log_start),
+        epochs,
+        budget,
+    )
+}
+
+impl Scene {
+    pub async fn new() -> Self {
+        let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+        let keys = Keys::new("test");
+        let record = BrokerRecord {
+            broker_id: BrokerId(7),
+            host: "broker.test".to_owned(),
+            port: 9092,
+            rack: None,
+            instance_id: Uuid::from_u128(1),
+            version: "0".to_owned(),
+            started_ms: 0,
+        };
+        let ttl = Duration::from_secs(9);
+        let session = Session::open(Arc::clone(&store), &keys, &record, ttl)
+            .await
+            .expect("session");
+        let writer = TopicWriter::new(
+            Arc::clone(&store),
+            keys.clone(),
+            Arc::new(session),
+            ManualClock::at(1_000),
+            SeededRandom::new(1),
+        );
+        let view = Arc::new(ClusterView::open(store, keys).await.expect("view"));
+        let logs = Logs::new();
+        let budget = TailBudget::new(1 << 20, TailMetrics::default());
+        let host = Arc::new(LogsOnly {
+            logs: Arc::clone(&logs),
+            budget,
+        });
+        let topics = TopicService::new(
+            writer,
+            Arc::clone(&view),
+            host,
+            BTreeMap::new(),
+            &Topics::default(),
+        );
+        Self {
+            topics,
+            view,
+            logs,
+            loaded: Loaded::default(),
+            identity: identity(),
+        }
+    }
+
+    pub fn admin(&self) -> Admin<'_> {
+        Admin {
+            topics: &self.topics,
+            view: &self.view,
+            logs: &self.logs,
+            loaded: &self.loaded,
+            identity: &self.identity,
+        }
+    }
+
+    pub async fn create(&self, name: &str, partition_count: i32) -> TopicRecord {
+        let new = NewTopic {
+            name: TopicName::new(name).expect("name"),
+            partition_count,
+            replication_factor: 1,
+            configs: BTreeMap::new(),
+        };
+        self.topics.create(new).await.expect("created")
+    }
+
+    pub fn topic(&self, name: &str) -> TopicRecord {
+        TopicRecord::clone(self.view.topics().named(name).expect("exists"))
+    }
+
+    /// Lets a partition end at `end`, as if so many records had been committed.
+    pub fn fill(&self, topic: &str, index: i32, end: i64) {
+        let tp = TopicPartition::new(self.topic(topic).topic_id, PartitionIndex(index));
+        let start = TailStart {
+            log_start: Offset::ZERO,
+            next_offset: Offset::new(end).expect("offset"),
+            leader_epoch: LeaderEpoch(0),
+        };
+        self.logs.insert(log(
+            tp,
+            start,
+            &TailBudget::new(1 << 20, TailMetrics::default()),
+        ));
+    }
+}

@@ -1,0 +1,189 @@
+//! DescribeConfigs: all settings of topics and of this broker, with their sources.
+
+use std::collections::BTreeMap;
+
+use alluvium_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use alluvium_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use alluvium_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+
+use super::admin::{Admin, Refusal, outcome};
+use super::config_entries::{self, ConfigEntry};
+use super::config_resources::{
+    BROKER, CLIENT_METRICS, GROUP, TOPIC, existing_topic, this_broker, unsupported,
+};
+use crate::broker::Broker;
+use crate::dispatch::RequestInfo;
+
+/// Answers DescribeConfigs.
+pub async fn handle(
+    broker: &Broker,
+    request: DescribeConfigsRequest,
+    _info: &RequestInfo,
+) -> DescribeConfigsResponse {
+    answer(&Admin::from(broker), request)
+}
+
+fn answer(admin: &Admin<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
+    let describe = |resource: DescribeConfigsResource| {
+        let entries = entries(admin, resource.resource_type, &resource.resource_name);
+        let (error_code, error_message) = outcome(&entries);
+        let keys = resource.configuration_keys.filter(|keys| !keys.is_empty());
+        let wanted = |entry: &ConfigEntry| {
+            keys.as_ref()
+                .is_none_or(|keys| keys.iter().any(|key| key == &entry.name))
+        };
+        let shown = entries.unwrap_or_default().into_iter().filter(wanted);
+        DescribeConfigsResult {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+            configs: shown
+                .map(|entry| show(entry, synonyms, documentation))
+                .collect(),
+        }
+    };
+    DescribeConfigsResponse {
+        results: request.resources.into_iter().map(describe).collect(),
+        ..DescribeConfigsResponse::default()
+    }
+}
+
+fn entries(admin: &Admin<'_>, resource_type: i8, name: &str) -> Result<Vec<ConfigEntry>, Refusal> {
+    match resource_type {
+        TOPIC => {
+            let name = existing_topic(admin, name)?;
+            let topics = admin.view.topics();
+            let none = BTreeMap::new();
+            let configs = topics
+                .named(name.as_str())
+                .map_or(&none, |topic| &topic.configs);
+            Ok(config_entries::of_topic(configs, admin.topics.defaults()))
+        }
+        // Without a name: what was set for all brokers while they run, which is nothing.
+        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER => {
+            this_broker(admin, name)?;
+            Ok(config_entries::of_broker(
+                admin.loaded,
+                admin.topics.defaults(),
+            ))
+        }
+        // Tools ask for all kinds; there is nothing to show.
+        GROUP | CLIENT_METRICS => Ok(Vec::new()),
+        other => Err(unsupported(other)),
+    }
+}
+
+fn show(entry: ConfigEntry, synonyms: bool, documentation: bool) -> DescribeConfigsResourceResult {
+    let synonym = |synonym: config_entries::Synonym| DescribeConfigsSynonym {
+        name: synonym.name.into(),
+        value: Some(synonym.value.into()),
+        source: synonym.source as i8,
+    };
+    let listed = if synonyms { entry.synonyms } else { Vec::new() };
+    DescribeConfigsResourceResult {
+        name: entry.name.into(),
+        value: Some(entry.value.into()),
+        read_only: entry.read_only,
+        config_source: entry.source as i8,
+        is_sensitive: false,
+        synonyms: listed.into_iter().map(synonym).collect(),
+        config_type: entry.config_type as i8,
+        documentation: documentation.then(|| entry.documentation.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_protocol::{ErrorCode, StrBytes};
+
+    use super::*;
+    use crate::handlers::admin_testing::Scene;
+    use crate::handlers::group_testing::over_the_wire;
+
+    fn resource(resource_type: i8, name: &'static str) -> DescribeConfigsResource {
+        DescribeConfigsResource {
+            resource_type,
+            resource_name: name.into(),
+            configuration_keys: None,
+        }
+    }
+
+    fn describe(
+        scene: &Scene,
+        version: i16,
+        resource: DescribeConfigsResource,
+    ) -> DescribeConfigsResult {
+        let request = DescribeConfigsRequest {
+            resources: vec![resource],
+            include_synonyms: true,
+            include_documentation: version >= 3,
+        };
+        let mut response =
+            over_the_wire(version, request, |request| answer(&scene.admin(), request));
+        response.results.remove(0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn topics_are_described_in_every_version() {
+        let scene = Scene::new().await;
+        let topic = scene.create("t", 1).await;
+        let set = |configs: &mut BTreeMap<String, String>| {
+            configs.insert("retention.ms".to_owned(), "1000".to_owned());
+            Ok(())
+        };
+        scene.topics.alter_configs(&topic.name, set).await.unwrap();
+        for version in 1..=4 {
+            let described = describe(&scene, version, resource(TOPIC, "t"));
+            let count = alluvium_metadata::topic_config::definitions().len();
+            assert_eq!((described.error_code, described.configs.len()), (0, count));
+            let find = |name: &str| {
+                described
+                    .configs
+                    .iter()
+                    .find(|config| config.name == *name)
+                    .unwrap()
+            };
+            let retention = find("retention.ms");
+            assert_eq!(
+                (retention.value.as_deref(), retention.config_source),
+                (Some("1000"), 1)
+            );
+            assert_eq!(retention.synonyms.len(), 2);
+            if version >= 3 {
+                assert!(
+                    retention
+                        .documentation
+                        .as_ref()
+                        .is_some_and(|text| !text.is_empty())
+                );
+            }
+            assert_eq!(find("max.message.bytes").config_source, 5);
+        }
+        let mut one = resource(TOPIC, "t");
+        one.configuration_keys = Some(vec![StrBytes::from_static("retention.ms")]);
+        assert_eq!(describe(&scene, 4, one).configs.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn this_broker_is_described_others_are_not() {
+        let scene = Scene::new().await;
+        let described = describe(&scene, 4, resource(BROKER, "7"));
+        let find = |name: &str| described.configs.iter().find(|config| config.name == *name);
+        assert_eq!(find("num.partitions").unwrap().value.as_deref(), Some("1"));
+        assert!(find("log.retention.ms").unwrap().read_only);
+        assert!(describe(&scene, 4, resource(BROKER, "")).configs.is_empty());
+        for (refused, code) in [
+            (resource(BROKER, "8"), ErrorCode::InvalidRequest),
+            (resource(TOPIC, "none"), ErrorCode::UnknownTopicOrPartition),
+            (resource(TOPIC, "a/b"), ErrorCode::InvalidTopicException),
+            (resource(99, "x"), ErrorCode::InvalidRequest),
+        ] {
+            assert_eq!(describe(&scene, 4, refused).error_code, code.code());
+        }
+    }
+}
