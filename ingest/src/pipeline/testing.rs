@@ -529,8 +529,12 @@ impl Drop for Rig {
 
 /// All batches from log start to high watermark.
 pub(crate) async fn read_log(world: &World, log: &PartitionLog) -> Vec<StoredBatch> {
-    let offsets = log.tail.offsets();
-    let (mut at, end) = (offsets.log_start, offsets.high_watermark);
+    read_from(world, log, log.tail.offsets().log_start).await
+}
+
+/// All batches from `at` to high watermark.
+pub(crate) async fn read_from(world: &World, log: &PartitionLog, at: Offset) -> Vec<StoredBatch> {
+    let (mut at, end) = (at, log.tail.offsets().high_watermark);
     let mut found = Vec::new();
     while at < end {
         let batches = match log.tail.read(at, end, usize::MAX, true) {

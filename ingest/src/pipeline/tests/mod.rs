@@ -3,6 +3,7 @@
 mod durability;
 mod faults;
 mod pressure;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;
