@@ -21,7 +21,7 @@ impl TailMetrics {
     /// Counters shown in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let registry = registry.sub_registry_with_prefix("alluvium_tail");
+        let registry = registry.sub_registry_with_prefix("tail");
         registry.register(
             "resident_bytes",
             "Bytes of record batches held in memory behind the end of all logs",
@@ -66,7 +66,7 @@ impl SegmentCacheMetrics {
     /// Counters shown in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let registry = registry.sub_registry_with_prefix("alluvium_segment_cache");
+        let registry = registry.sub_registry_with_prefix("segment_cache");
         let counters: [(&str, &str, &Counter); 10] = [
             (
                 "tail_gets",

@@ -38,7 +38,7 @@ impl ReadMetrics {
     /// Counters shown in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let registry = registry.sub_registry_with_prefix("alluvium_read");
+        let registry = registry.sub_registry_with_prefix("read");
         for (tier, counters) in [
             ("tail", &metrics.tail),
             ("spilled", &metrics.spilled),

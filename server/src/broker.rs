@@ -12,6 +12,8 @@ use alluvium_metadata::model::TopicRecord;
 use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::view::ClusterView;
 use alluvium_protocol::StrBytes;
+use alluvium_query::fetch::Fetcher;
+use alluvium_query::list_offsets::OffsetFinder;
 use alluvium_query::log_reader::LogReader;
 use uuid::Uuid;
 
@@ -46,6 +48,10 @@ pub struct Broker {
     pub pipeline: Arc<Pipeline>,
     /// The read path.
     pub reader: Arc<LogReader>,
+    /// Answers fetches, and keeps their sessions.
+    pub fetcher: Arc<Fetcher>,
+    /// Finds offsets by name and by time.
+    pub offsets: Arc<OffsetFinder>,
     /// The logs of the partitions served here.
     pub logs: Arc<Logs>,
     /// Coordinates consumer groups.

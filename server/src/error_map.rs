@@ -1,5 +1,7 @@
 //! The one way from errors of the domain to Kafka's error codes.
 
+use alluvium_cache::segment_cache::CacheError;
+use alluvium_cache::tail::CloseReason;
 use alluvium_common::error::{ErrorKind, Outcome};
 use alluvium_ingest::error::AppendError;
 use alluvium_ingest::producer_state::SequenceError;
@@ -7,6 +9,8 @@ use alluvium_metadata::coordinator::GroupError;
 use alluvium_metadata::store::StoreError;
 use alluvium_metadata::topics::TopicError;
 use alluvium_protocol::ErrorCode;
+use alluvium_query::ReadError;
+use alluvium_query::fetch::session::SessionError;
 
 /// An append. Where the batch may yet become visible, the code is one that clients take as unknown.
 pub fn append(error: &AppendError) -> ErrorCode {
@@ -34,6 +38,34 @@ pub fn append(error: &AppendError) -> ErrorCode {
             outcome: Outcome::Unknown,
             ..
         } => ErrorCode::RequestTimedOut,
+    }
+}
+
+/// A read of a partition that the metadata knows.
+pub fn read(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::UnknownPartition | ReadError::Closed(CloseReason::NotLeader) => {
+            ErrorCode::NotLeaderOrFollower
+        }
+        ReadError::Closed(CloseReason::Deleted) => ErrorCode::UnknownTopicOrPartition,
+        ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+        ReadError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        // Clients show this one to their users instead of asking again for ever.
+        ReadError::Segment(CacheError::Corrupt { .. }) | ReadError::Batch(_) => {
+            ErrorCode::CorruptMessage
+        }
+        ReadError::Segment(_) | ReadError::WriteAheadLog(_) => ErrorCode::KafkaStorageError,
+        ReadError::Internal(_) => ErrorCode::UnknownServerError,
+    }
+}
+
+/// A fetch session.
+pub fn fetch_session(error: SessionError) -> ErrorCode {
+    match error {
+        SessionError::IdNotFound => ErrorCode::FetchSessionIdNotFound,
+        SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
+        SessionError::TopicId => ErrorCode::FetchSessionTopicIdError,
     }
 }
 

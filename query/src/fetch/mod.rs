@@ -25,6 +25,7 @@ use alluvium_cache::log::EpochEnd;
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::rand::SharedRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId};
+use bytes::Bytes;
 
 use crate::error::ReadError;
 use crate::log_reader::{Isolation, LogRead, LogReader};
@@ -119,11 +120,9 @@ pub struct PartitionResponse {
 pub struct FetchResponse {
     /// The session for the client's next request; 0 is none.
     pub session_id: i32,
-    /// The partitions: all of them, or those with news.
+    /// The partitions: all of them, or those with news. Their records are charged to this broker's
+    /// budgets until the last piece is dropped, that is, until the response is written.
     pub partitions: Vec<PartitionResponse>,
-    /// Memory that the records keep occupied, charged to this broker's budgets. Keep it until the
-    /// response is written.
-    pub permits: Vec<BytePermit>,
 }
 
 /// Limits of fetches.
@@ -192,12 +191,39 @@ impl Fetcher {
         let (context, partitions) = begun;
         let mut poll = plan::Poll::new(self, &request, &partitions, topics);
         long_poll::run(&mut poll, &request).await;
-        let (results, permits) = poll.into_results();
+        let (mut results, permits) = poll.into_results();
+        charge(&mut results, permits);
         let (session_id, partitions) = self.sessions.finish(context, partitions, results)?;
         Ok(FetchResponse {
             session_id,
             partitions,
-            permits,
         })
+    }
+}
+
+/// Bytes that are charged to a budget as long as they live.
+struct Charged {
+    bytes: Bytes,
+    _permits: Vec<BytePermit>,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Hangs `permits` on the last piece of all records, the last to be written.
+fn charge(results: &mut [Result<PartitionRead, FetchError>], permits: Vec<BytePermit>) {
+    let reads = results
+        .iter_mut()
+        .rev()
+        .filter_map(|result| result.as_mut().ok());
+    let last = reads.filter_map(|got| got.read.records.last_mut()).next();
+    if let (Some(piece), false) = (last, permits.is_empty()) {
+        *piece = Bytes::from_owner(Charged {
+            bytes: std::mem::take(piece),
+            _permits: permits,
+        });
     }
 }

@@ -39,6 +39,8 @@ pub enum OffsetSpec {
     EarliestLocal,
     /// The last offset that the object store holds (-5).
     LatestTiered,
+    /// The first offset that the object store does not hold (-6, KIP-1023).
+    EarliestPendingUpload,
     /// The first record at or after this time, in milliseconds since the Unix epoch.
     Timestamp(TimestampMs),
 }
@@ -59,6 +61,7 @@ impl TryFrom<i64> for OffsetSpec {
             -3 => Ok(OffsetSpec::MaxTimestamp),
             -4 => Ok(OffsetSpec::EarliestLocal),
             -5 => Ok(OffsetSpec::LatestTiered),
+            -6 => Ok(OffsetSpec::EarliestPendingUpload),
             _ => Err(UnknownSpec(timestamp)),
         }
     }
@@ -120,6 +123,10 @@ impl OffsetFinder {
                 named(local.min(offsets.high_watermark))
             }
             OffsetSpec::LatestTiered => last_uploaded(&log, &offsets).and_then(named),
+            OffsetSpec::EarliestPendingUpload => {
+                let pending = log.tail.uploaded().max(offsets.log_start);
+                named(pending.min(offsets.high_watermark))
+            }
             OffsetSpec::MaxTimestamp => self.max_timestamp(&log, offsets.log_start, upto).await?,
             OffsetSpec::Timestamp(timestamp) => {
                 self.first_since(&log, timestamp, offsets.log_start, upto)

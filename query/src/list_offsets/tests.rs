@@ -201,13 +201,14 @@ async fn epochs_and_closed_partitions_are_errors() {
 
 #[test]
 fn sentinels_are_kafkas() {
-    let specs: Vec<_> = (-5..=0)
+    let specs: Vec<_> = (-6..=0)
         .map(|number| OffsetSpec::try_from(number).expect("known"))
         .collect();
     use OffsetSpec::*;
     assert_eq!(
         specs,
         [
+            EarliestPendingUpload,
             LatestTiered,
             EarliestLocal,
             MaxTimestamp,

@@ -27,6 +27,8 @@ use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::topics::TopicWriter;
 use alluvium_metadata::view::ClusterView;
+use alluvium_query::list_offsets::OffsetFinder;
+use alluvium_segment::record_batch::DecodeLimits;
 use anyhow::Context;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -146,11 +148,14 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         rack: config.rack.clone().map(Into::into),
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
+    let reader = storage::reader(&basics, &objects, &logs);
     let broker = Broker {
         identity,
         view,
         topics: Arc::new(service),
-        reader: storage::reader(&basics, &objects, &logs),
+        fetcher: storage::fetcher(&basics, &reader),
+        offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
+        reader,
         pipeline: Arc::clone(&pipeline),
         logs,
         groups: Arc::clone(&groups),

@@ -7,6 +7,8 @@ use alluvium_cache::log::Logs;
 use alluvium_cache::metrics::SegmentCacheMetrics;
 use alluvium_cache::segment_cache::{DiskConfig, SegmentCache, SegmentCacheConfig};
 use alluvium_common::object_store::{ObjectStore, StoreComponents, StoreMetrics, StoreSettings};
+use alluvium_query::fetch::session::SessionConfig;
+use alluvium_query::fetch::{FetchConfig, Fetcher};
 use alluvium_query::log_reader::LogReader;
 use alluvium_query::metrics::ReadMetrics;
 use tracing::debug;
@@ -60,6 +62,21 @@ pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Object
         store: opened.store,
         cache,
     })
+}
+
+/// Kafka's fetches over `reader`, with the configured limits.
+pub fn fetcher(basics: &Basics, reader: &Arc<LogReader>) -> Arc<Fetcher> {
+    let config = &basics.loaded.config;
+    let limits = FetchConfig {
+        max_bytes: config.fetch_max_bytes.as_usize(),
+        tail_response_bytes: config.fetch_tail_memory_bytes.as_usize(),
+        backfill_response_bytes: config.fetch_backfill_memory_bytes.as_usize(),
+        sessions: SessionConfig {
+            slots: config.fetch_session_slots as usize,
+            ..SessionConfig::default()
+        },
+    };
+    Fetcher::new(Arc::clone(reader), limits, Arc::clone(&basics.random))
 }
 
 /// The read path over the logs of this broker.
