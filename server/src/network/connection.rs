@@ -192,3 +192,6 @@ async fn write_responses<W: AsyncWrite + Unpin>(
         .await
         .map_err(Ended::Write)
 }
+
+#[cfg(test)]
+mod tests;
