@@ -120,11 +120,15 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     );
     let pipeline = partitions::open(partitions::OpenSeams {
         basics: &basics,
+        folder: &folder,
         store: &store,
         keys: &keys,
         session: &session,
+        writer: &writer,
+        topics: &topics,
         objects: &objects,
         logs: &logs,
+        tail_budget: &tail_budget,
     })
     .await?;
     let host = Arc::new(LocalPartitions {

@@ -1,5 +1,6 @@
 //! The partitions that this broker leads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use alluvium_cache::log::{EpochHistory, Logs, PartitionLog};
@@ -10,21 +11,28 @@ use alluvium_common::topic::TopicPartition;
 use alluvium_ingest::backpressure::ByteBudget;
 use alluvium_ingest::metrics::IngestMetrics;
 use alluvium_ingest::pipeline::{OpenState, Pipeline, PipelineConfig, PipelineSeams};
+use alluvium_ingest::recovery::{self, Led, MetadataCommits, Start};
 use alluvium_ingest::seal::SealLimits;
 use alluvium_ingest::upload::UploadLimits;
 use alluvium_ingest::validate::TopicRules;
+use alluvium_ingest::wal::WalOptions;
 use alluvium_metadata::commit_log::CommitLog;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::TopicRecord;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::MetadataStore;
 use alluvium_metadata::topic_config::TopicSettings;
+use alluvium_metadata::topics::TopicWriter;
+use alluvium_metadata::view::Topics;
 use alluvium_segment::segment_index::SegmentIndex;
+use anyhow::Context;
+use tracing::info;
 
 use super::Basics;
 use super::adapters::{CacheSink, Commits, SessionSeam};
 use super::storage::Objects;
 use crate::config::Config;
+use crate::data_folder::DataFolder;
 use crate::topic_service::PartitionHost;
 
 /// Seconds of unused PUT budget that are saved for bursts.
@@ -33,38 +41,101 @@ const PUTS_SAVED_SECONDS: f64 = 60.0;
 /// What opening the partitions needs.
 pub struct OpenSeams<'a> {
     pub basics: &'a Basics,
+    pub folder: &'a DataFolder,
     pub store: &'a Arc<dyn MetadataStore>,
     pub keys: &'a Keys,
     pub session: &'a Arc<Session>,
+    pub writer: &'a TopicWriter,
+    pub topics: &'a Topics,
     pub objects: &'a Objects,
     pub logs: &'a Arc<Logs>,
+    pub tail_budget: &'a Arc<TailBudget>,
 }
 
-/// Starts the write path and opens every partition as former sessions left it.
-pub async fn open(seams: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
-    let config = &seams.basics.loaded.config;
-    let commits = CommitLog::new(
-        Arc::clone(seams.store),
-        seams.keys.clone(),
-        Arc::clone(seams.session),
-    );
-    let pipeline = Pipeline::start(
-        pipeline_config(config),
-        PipelineSeams {
-            store: Arc::clone(&seams.objects.store),
-            commits: Arc::new(Commits(commits)),
-            session: Arc::new(SessionSeam(Arc::clone(seams.session))),
-            wal: None,
-            logs: Arc::clone(seams.logs),
-            segment_cache: Some(Arc::new(CacheSink(seams.objects.cache.clone()))),
-            clock: Arc::clone(&seams.basics.clock),
-            random: Arc::clone(&seams.basics.random),
-            metrics: IngestMetrics::register(&mut seams.basics.registry.lock()),
+/// Starts the write path and opens every partition as former sessions left it, what their write-ahead log holds
+/// included.
+pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
+    let config = &with.basics.loaded.config;
+    let led = led(&with).await?;
+    let partitions = led.len();
+    let commit_logs = MetadataCommits {
+        store: Arc::clone(with.store),
+        keys: with.keys.clone(),
+    };
+    let start = Start {
+        config: pipeline_config(config),
+        seams: pipeline_seams(&with),
+        budget: ByteBudget::new(config.request_memory_bytes.as_usize()),
+        wal_folder: with.folder.wal(),
+        wal_options: WalOptions {
+            file_bytes: config.wal_file_bytes.0,
+            limit_bytes: config.wal_bytes_max.0,
+            ..WalOptions::default()
         },
-        ByteBudget::new(config.request_memory_bytes.as_usize()),
-        0,
+        commits: &commit_logs,
+        writer: with.writer,
+        tail_budget: with.tail_budget,
+        led,
+    };
+    let (pipeline, replayed) = recovery::start(start)
+        .await
+        .context("what the last session left cannot be recovered")?;
+    info!(
+        partitions,
+        replayed = replayed.taken,
+        already_uploaded = replayed.committed,
+        never_acknowledged = replayed.unacknowledged,
+        of_deleted_topics = replayed.unknown,
+        "recovered; batches are counted"
     );
     Ok(pipeline)
+}
+
+/// Every partition of every topic: a cluster of one.
+async fn led(with: &OpenSeams<'_>) -> anyhow::Result<Vec<Led>> {
+    let defaults = &with.basics.loaded.topic_defaults;
+    let rules: HashMap<_, _> = with
+        .topics
+        .all()
+        .map(|topic| {
+            let settings = TopicSettings::parse(&topic.configs, defaults);
+            let rules = TopicRules::from(&settings);
+            (topic.topic_id, (topic.name.clone(), rules))
+        })
+        .collect();
+    let partitions = with.writer.partitions().await?;
+    let led = partitions.into_iter().filter_map(|(tp, record, read_at)| {
+        let (topic, rules) = rules.get(&tp.topic_id)?.clone();
+        Some(Led {
+            tp,
+            topic,
+            rules,
+            record,
+            read_at,
+        })
+    });
+    Ok(led.collect())
+}
+
+fn pipeline_seams(with: &OpenSeams<'_>) -> PipelineSeams {
+    let commits = CommitLog::new(
+        Arc::clone(with.store),
+        with.keys.clone(),
+        Arc::clone(with.session),
+    );
+    let basics = with.basics;
+    PipelineSeams {
+        store: Arc::clone(&with.objects.store),
+        commits: Arc::new(Commits(commits)),
+        session: Arc::new(SessionSeam(Arc::clone(with.session))),
+        // Opened by the start, which has to read it first.
+        wal: None,
+        logs: Arc::clone(with.logs),
+        segment_cache: Some(Arc::new(CacheSink(with.objects.cache.clone()))),
+        clock: Arc::clone(&basics.clock),
+        random: Arc::clone(&basics.random),
+        metrics: IngestMetrics::register(&mut basics.registry.lock()),
+    }
 }
 
 fn pipeline_config(config: &Config) -> PipelineConfig {
