@@ -191,6 +191,11 @@ impl OpenSegment {
         }
     }
 
+    /// Makes whoever waits for [`Self::changed`] look again.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
     /// Resolves when the sealing rules should look again. One caller only.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;

@@ -1,7 +1,7 @@
 //! What every partition shares with the stages behind it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alluvium_common::clock::SharedClock;
 
@@ -19,6 +19,8 @@ pub(crate) struct Stages {
     pub(crate) metrics: IngestMetrics,
     /// Place in the commit log of the next segment to be sealed.
     pub(crate) next_sequence: AtomicU64,
+    /// Something became durable while the session could not be proved alive, so no high watermark moved.
+    pub(crate) unsettled: AtomicBool,
 }
 
 impl Stages {
@@ -34,14 +36,25 @@ impl Stages {
         }
     }
 
+    /// The high watermark of some partition has to be moved once the session is provably alive.
+    pub(crate) fn settle_later(&self) {
+        if !self.unsettled.swap(true, Ordering::AcqRel) {
+            self.open.wake();
+        }
+    }
+
     pub(crate) fn wal_pressed(&self) -> bool {
         self.wal.as_ref().is_some_and(|wal| wal.is_pressed())
     }
 
+    pub(crate) fn wal_has_failed(&self) -> bool {
+        let state = self.wal.as_ref().map(|wal| wal.state());
+        state == Some(WalState::Failed)
+    }
+
     /// What the write-ahead log could not sync is acknowledged by its commit instead: soon.
     pub(crate) fn on_wal_failure(&self) {
-        let failed = self.wal.as_ref().map(|wal| wal.state()) == Some(WalState::Failed);
-        if failed && self.metrics.wal_failed.set(1) == 0 {
+        if self.wal_has_failed() && self.metrics.wal_failed.set(1) == 0 {
             tracing::error!("the write-ahead log failed; class local is refused from now on");
         }
         self.open.expedite();

@@ -185,7 +185,7 @@ impl Uploader {
         })
     }
 
-    async fn encode(&self, sealed: &SealedSegment) -> Result<EncodedSegment, UploadError> {
+    async fn encode(&self, sealed: &Arc<SealedSegment>) -> Result<EncodedSegment, UploadError> {
         let _encoder = self
             .encoders
             .acquire()
@@ -196,8 +196,8 @@ impl Uploader {
             broker_epoch: self.broker_epoch,
             created_ms: self.clock.now_ms(),
         };
-        let (sources, options) = (sealed.sources(), self.encode);
-        tokio::task::spawn_blocking(move || encode_sources(&header, sources, &options))
+        let (sealed, options) = (Arc::clone(sealed), self.encode);
+        tokio::task::spawn_blocking(move || encode_sources(&header, sealed.sources(), &options))
             .await
             .map_err(|error| UploadError::Stopped(error.to_string()))?
     }

@@ -64,6 +64,11 @@ impl LeaderPartition {
         }
     }
 
+    /// What became durable while the session could not be proved alive becomes visible after all.
+    pub(crate) fn settle_again(&self) {
+        self.settle(&mut self.state.lock());
+    }
+
     /// Moves the high watermark over what is durable and answers the producers below it, if this
     /// broker may still speak for the partition (F3).
     pub(super) fn settle(&self, state: &mut State) {
@@ -76,6 +81,7 @@ impl LeaderPartition {
                 .acks
                 .fail_all(&AppendError::NotLeader(Outcome::Unknown));
             self.stages.metrics.unknown_outcomes.inc_by(failed as u64);
+            self.stages.settle_later();
             return;
         }
         self.high_watermark.store(durable.get(), Ordering::Release);

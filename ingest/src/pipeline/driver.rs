@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{Partitions, PipelineConfig};
 use crate::commit::{COMMITS_PER_TRANSACTION_MAX, CommitOrder, commit_until_done, record_of};
-use crate::partition::Closed;
+use crate::partition::{Closed, LeaderPartition};
 use crate::publish::publish;
 use crate::seal::{SealDecision, SealReason, UploadsView, decide};
 use crate::seams::{CommitSink, SegmentSink};
@@ -48,7 +48,17 @@ pub(super) struct DriverSeams {
 }
 
 type Attempt = (Arc<SealedSegment>, Result<UploadedSegment, UploadError>);
-type Commit = BoxFuture<'static, (Vec<UploadedSegment>, bool)>;
+type Commit = BoxFuture<'static, CommitEnd>;
+
+/// How a commit ended.
+enum CommitEnd {
+    /// The segments are committed, and everybody knows.
+    Published(Vec<Arc<SealedSegment>>),
+    /// The session is gone.
+    Fenced,
+    /// Publishing panicked.
+    Panicked,
+}
 
 pub(super) struct Driver {
     config: PipelineConfig,
@@ -70,8 +80,9 @@ enum Event {
     Changed,
     Time,
     Upload(Box<Attempt>),
-    UploadPanicked,
-    Committed(Vec<UploadedSegment>, bool),
+    Panicked,
+    Committed(Vec<Arc<SealedSegment>>),
+    Fenced,
     SessionLost,
     Stop,
 }
@@ -106,13 +117,13 @@ impl Driver {
             match self.next_event(seal_again_at, &mut lost).await {
                 Event::Changed | Event::Time => {}
                 Event::Upload(attempt) => self.on_upload(*attempt),
-                Event::Committed(segments, true) => self.on_committed(segments),
-                Event::Committed(_, false) | Event::SessionLost => {
+                Event::Committed(segments) => self.on_committed(&segments),
+                Event::Fenced | Event::SessionLost => {
                     tracing::error!("the broker's session is gone; the write path stops");
                     break;
                 }
-                Event::UploadPanicked => {
-                    tracing::error!("an upload panicked; the write path stops");
+                Event::Panicked => {
+                    tracing::error!("a stage panicked; the write path stops");
                     break;
                 }
                 Event::Stop => break,
@@ -133,6 +144,7 @@ impl Driver {
             }
         };
         self.spill();
+        self.settle_again();
         self.start_commit();
         self.expire_producers(now);
         self.update_gate_and_gauges();
@@ -215,30 +227,29 @@ impl Driver {
         let commit = async move {
             let records = segments.iter().map(record_of).collect();
             let done = commit_until_done(&*commits, first_sequence, records, &random, &metrics);
-            let done = done.await;
-            (segments, done)
+            if !done.await {
+                return CommitEnd::Fenced;
+            }
+            // Thousands of batches are let go of at once: not on the listeners' threads.
+            match tokio::task::spawn_blocking(move || publish_all(segments)).await {
+                Ok(published) => CommitEnd::Published(published),
+                Err(_) => CommitEnd::Panicked,
+            }
         };
         self.commit = Some(commit.boxed());
     }
 
-    fn on_committed(&mut self, segments: Vec<UploadedSegment>) {
-        let metrics = self.seams.stages.metrics.clone();
-        let mut committed = 0;
-        for segment in segments {
-            let UploadedSegment {
-                sealed,
-                object_key,
-                encoded,
-            } = segment;
-            publish(&sealed, object_key, encoded.size_bytes, encoded.footer);
+    fn on_committed(&mut self, segments: &[Arc<SealedSegment>]) {
+        let metrics = &self.seams.stages.metrics;
+        for sealed in segments {
             metrics.waiting_segments.dec();
             metrics.waiting_bytes.dec_by(sealed.bytes as i64);
-            committed = sealed.pushed;
             self.live.remove(&sealed.sequence);
-            sealed.release();
         }
-        self.progress
-            .send_modify(|progress| progress.committed = committed);
+        if let Some(last) = segments.last() {
+            self.progress
+                .send_modify(|progress| progress.committed = last.pushed);
+        }
     }
 
     /// Above half of the budget, batches that the write-ahead log has are left to it.
@@ -256,14 +267,28 @@ impl Driver {
         }
     }
 
+    /// The session was in doubt and is not any more: what became durable meanwhile becomes visible.
+    fn settle_again(&self) {
+        let stages = &self.seams.stages;
+        let again = stages.session.is_alive() && stages.unsettled.swap(false, Ordering::AcqRel);
+        if again {
+            self.partitions()
+                .iter()
+                .for_each(|partition| partition.settle_again());
+        }
+    }
+
+    fn partitions(&self) -> Vec<Arc<LeaderPartition>> {
+        self.seams.partitions.read().values().cloned().collect()
+    }
+
     fn expire_producers(&mut self, now: Instant) {
         if now < self.expire_producers_at {
             return;
         }
         self.expire_producers_at = now + self.config.producer_id_expiration_check;
         let now_ms = self.seams.stages.clock.now_ms();
-        let partitions: Vec<_> = self.seams.partitions.read().values().cloned().collect();
-        for partition in partitions {
+        for partition in self.partitions() {
             partition.expire_producers(now_ms, self.config.producer_id_expiration_ms);
         }
     }
@@ -291,9 +316,12 @@ impl Driver {
             .into_iter()
             .flatten()
             .fold(self.expire_producers_at, Instant::min);
-        // While the gate is shut nobody appends, so nobody would wake us when the log has drained.
-        let wake_at = match self.seams.stages.wal_pressed() {
-            true => wake_at.min(Instant::now() + GATE_CHECK),
+        // While the gate is shut nobody appends, so nobody would wake us when the log has drained; nor
+        // does anybody tell when the session is provably alive again.
+        let stages = &self.seams.stages;
+        let in_doubt = stages.wal_pressed() || stages.unsettled.load(Ordering::Acquire);
+        let wake_at = match in_doubt {
+            true => wake_at.min(Instant::now() + DOUBT_CHECK),
             false => wake_at,
         };
         let commit = &mut self.commit;
@@ -301,18 +329,22 @@ impl Driver {
             biased;
             () = &mut *lost => Event::SessionLost,
             () = self.seams.stop.notified() => Event::Stop,
-            (segments, done) = async {
+            end = async {
                 match commit {
                     Some(commit) => commit.await,
                     None => std::future::pending().await,
                 }
             } => {
                 self.commit = None;
-                Event::Committed(segments, done)
+                match end {
+                    CommitEnd::Published(segments) => Event::Committed(segments),
+                    CommitEnd::Fenced => Event::Fenced,
+                    CommitEnd::Panicked => Event::Panicked,
+                }
             }
             Some(ended) = self.uploads.join_next() => match ended {
                 Ok(attempt) => Event::Upload(Box::new(attempt)),
-                Err(_) => Event::UploadPanicked,
+                Err(_) => Event::Panicked,
             },
             () = self.seams.stages.open.changed() => Event::Changed,
             () = tokio::time::sleep_until(wake_at) => Event::Time,
@@ -323,13 +355,28 @@ impl Driver {
         // Orders this before partitions that are being opened at the same time.
         self.progress
             .send_modify(|progress| progress.stopped = true);
-        let partitions: Vec<_> = self.seams.partitions.read().values().cloned().collect();
-        for partition in partitions {
+        for partition in self.partitions() {
             partition.close(Closed::NotLeader);
         }
         self.uploads.shutdown().await;
     }
 }
 
-/// How often a shut gate is looked at.
-const GATE_CHECK: std::time::Duration = std::time::Duration::from_millis(100);
+/// Tells everybody of committed segments, then gives their memory and the write-ahead log's part back.
+fn publish_all(segments: Vec<UploadedSegment>) -> Vec<Arc<SealedSegment>> {
+    let publish_one = |segment: UploadedSegment| {
+        let (sealed, encoded) = (segment.sealed, segment.encoded);
+        publish(
+            &sealed,
+            segment.object_key,
+            encoded.size_bytes,
+            encoded.footer,
+        );
+        sealed.release();
+        sealed
+    };
+    segments.into_iter().map(publish_one).collect()
+}
+
+/// How often a shut gate, or a session in doubt, is looked at.
+const DOUBT_CHECK: std::time::Duration = std::time::Duration::from_millis(100);

@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alluvium_cache::log::{Logs, PartitionLog};
 use alluvium_common::clock::SharedClock;
@@ -100,6 +100,8 @@ pub struct PipelineStats {
     pub budget_bytes: usize,
     /// Bytes in the write-ahead log that wait for their upload.
     pub wal_bytes: u64,
+    /// Whether the write-ahead log has failed: class `local` is refused until the broker is restarted.
+    pub wal_failed: bool,
     /// Whether the session was lost: nothing is taken any more.
     pub stopped: bool,
 }
@@ -121,6 +123,7 @@ impl Pipeline {
             clock: Arc::clone(&seams.clock),
             metrics: seams.metrics.clone(),
             next_sequence: AtomicU64::new(first_sequence),
+            unsettled: AtomicBool::new(false),
         });
         let uploader = Arc::new(Uploader {
             store: seams.store,
@@ -304,6 +307,7 @@ impl Pipeline {
             budget_used_bytes: self.stages.budget.used_bytes(),
             budget_bytes: self.stages.budget.capacity_bytes(),
             wal_bytes: self.stages.wal.as_ref().map_or(0, |wal| wal.bytes()),
+            wal_failed: self.stages.wal_has_failed(),
             stopped: self.progress.borrow().stopped,
         }
     }
