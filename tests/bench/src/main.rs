@@ -2,6 +2,7 @@
 
 mod client;
 mod clock;
+mod disk;
 mod driver;
 mod metrics;
 mod payload;
@@ -160,6 +161,7 @@ fn context(work: &Path) -> Result<Vec<String>> {
             kernel.trim(),
             work.display()
         ),
+        disk::describe(work)?,
         format!("load average at the start: {}", load_average()?),
     ])
 }
