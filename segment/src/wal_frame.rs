@@ -35,6 +35,11 @@ pub const WAL_VERSION: u16 = 1;
 /// The first bytes of a frame.
 pub const FRAME_MAGIC: [u8; 4] = *b"ALVW";
 
+/// Where the header's own checksum stands.
+const HEADER_CRC_AT: usize = 60;
+
+const WHAT: &str = "WAL frame";
+
 const FILE_MAGIC: [u8; 8] = *b"ALVWALFI";
 
 /// Header of a WAL file; written, with the whole file preallocated, before the file is used.
@@ -119,58 +124,72 @@ pub fn encode_head(salt: u64, header: &FrameHeader, batch: &StoredBatch) -> [u8;
     out[32..40].copy_from_slice(&header.synced_position.to_le_bytes());
     out[40..56].copy_from_slice(header.tp.topic_id.0.as_bytes());
     out[56..60].copy_from_slice(&header.tp.partition.0.to_le_bytes());
+    let header_crc = header_crc(salt, &out);
+    out[HEADER_CRC_AT..FRAME_HEADER_BYTES].copy_from_slice(&header_crc.to_le_bytes());
     out[FRAME_HEADER_BYTES..].copy_from_slice(batch.prefix());
     let crc = crc32c::crc32c_append(frame_crc(salt, &out[8..]), batch.body());
     out[4..8].copy_from_slice(&crc.to_le_bytes());
     out
 }
 
-/// Reads a frame's header without verifying its checksum: to learn how many bytes to read.
-/// `None` when it cannot be a frame.
-pub fn peek_batch_bytes(header: &[u8]) -> Option<u32> {
-    let header = header.get(..FRAME_HEADER_BYTES)?;
+/// Reads a frame's header, verified by a checksum of its own, so that its length can be believed
+/// before anything is read or computed for it: recovery may meet any number of places where a
+/// client's record looks like a frame.
+pub fn decode_header(salt: u64, frame: &[u8]) -> Result<FrameHeader, FormatError> {
+    let (needed, have) = (FRAME_HEADER_BYTES, frame.len());
+    let Some(header) = frame.get(..needed) else {
+        return Err(FormatError::NeedMore { needed, have });
+    };
+    if header[..4] != FRAME_MAGIC {
+        return Err(FormatError::Magic(WHAT));
+    }
+    let (stored, computed) = (u32_at(header, HEADER_CRC_AT), header_crc(salt, header));
+    if stored != computed {
+        return Err(mismatch(stored, computed));
+    }
+    check_version(WHAT, u16_at(header, 8), u16_at(header, 10), WAL_VERSION)?;
     let batch_bytes = u32_at(header, 12);
-    let plausible = header[..4] == FRAME_MAGIC && batch_bytes as usize >= HEADER_BYTES;
-    plausible.then_some(batch_bytes)
+    if (batch_bytes as usize) < HEADER_BYTES {
+        return Err(FormatError::Malformed(WHAT));
+    }
+    let topic_id = TopicId(Uuid::from_bytes(array_at(header, 40)));
+    let partition = PartitionIndex(u32_at(header, 56) as i32);
+    Ok(FrameHeader {
+        broker_epoch: BrokerEpoch(u64_at(header, 16) as i64),
+        sequence: u64_at(header, 24),
+        synced_position: u64_at(header, 32),
+        tp: TopicPartition::new(topic_id, partition),
+        batch_bytes,
+    })
 }
 
 /// Verifies the frame at the start of `frame` (padding and more may follow) and reads its header;
 /// the batch is at `FRAME_HEADER_BYTES..` for `batch_bytes`.
 pub fn decode(salt: u64, frame: &[u8]) -> Result<FrameHeader, FormatError> {
+    let header = decode_header(salt, frame)?;
+    let needed = FRAME_HEADER_BYTES + header.batch_bytes as usize;
     let have = frame.len();
-    let needed = FRAME_HEADER_BYTES;
-    if have < needed {
-        return Err(FormatError::NeedMore { needed, have });
-    }
-    let batch_bytes = peek_batch_bytes(frame).ok_or(FormatError::Magic("WAL frame"))?;
-    let needed = FRAME_HEADER_BYTES + batch_bytes as usize;
     let Some(whole) = frame.get(..needed) else {
         return Err(FormatError::NeedMore { needed, have });
     };
     let (stored, computed) = (u32_at(frame, 4), frame_crc(salt, &whole[8..]));
-    if stored != computed {
-        let what = "WAL frame";
-        return Err(FormatError::Checksum {
-            what,
-            stored,
-            computed,
-        });
+    if stored == computed {
+        Ok(header)
+    } else {
+        Err(mismatch(stored, computed))
     }
-    check_version(
-        "WAL frame",
-        u16_at(frame, 8),
-        u16_at(frame, 10),
-        WAL_VERSION,
-    )?;
-    let topic_id = TopicId(Uuid::from_bytes(array_at(frame, 40)));
-    let partition = PartitionIndex(u32_at(frame, 56) as i32);
-    Ok(FrameHeader {
-        broker_epoch: BrokerEpoch(u64_at(frame, 16) as i64),
-        sequence: u64_at(frame, 24),
-        synced_position: u64_at(frame, 32),
-        tp: TopicPartition::new(topic_id, partition),
-        batch_bytes,
-    })
+}
+
+fn mismatch(stored: u32, computed: u32) -> FormatError {
+    FormatError::Checksum {
+        what: WHAT,
+        stored,
+        computed,
+    }
+}
+
+fn header_crc(salt: u64, header: &[u8]) -> u32 {
+    frame_crc(salt, &header[8..HEADER_CRC_AT])
 }
 
 fn frame_crc(salt: u64, bytes: &[u8]) -> u32 {

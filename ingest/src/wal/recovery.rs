@@ -123,12 +123,11 @@ fn read_frame(file: &Recovered, position: &mut u64) -> Result<RecoveredFrame, Wa
     };
     let mut header = [0; FRAME_HEADER_BYTES];
     pin.file.read_exact_at(*position, &mut header)?;
-    let batch_bytes = wal_frame::peek_batch_bytes(&header)
-        .filter(|bytes| u64::from(*bytes) <= file.file_bytes)
-        .ok_or_else(|| damaged(FormatError::Magic("WAL frame")))? as usize;
+    let header = wal_frame::decode_header(pin.salt, &header).map_err(damaged)?;
+    let batch_bytes = header.batch_bytes as usize;
     let mut frame = vec![0; FRAME_HEADER_BYTES + batch_bytes];
     pin.file.read_exact_at(*position, &mut frame)?;
-    let header = wal_frame::decode(pin.salt, &frame).map_err(damaged)?;
+    wal_frame::decode(pin.salt, &frame).map_err(damaged)?;
     let batch = Bytes::from(frame).slice(FRAME_HEADER_BYTES..);
     let batch = StoredBatch::from_stored(batch).map_err(|error| damaged(error.into()))?;
     let slot = WalSlot::recovered(batch_bytes, Arc::clone(pin), *position);

@@ -61,13 +61,12 @@ impl<'a> Cursor<'a> {
     /// The frame at `position`; `None` when no valid one is there.
     fn frame(&mut self, position: u64) -> io::Result<Option<FrameHeader>> {
         let salt = self.pin.salt;
-        let Some(header) = self.bytes(position, FRAME_HEADER_BYTES)? else {
+        let header = self.bytes(position, FRAME_HEADER_BYTES)?;
+        let header = header.and_then(|bytes| wal_frame::decode_header(salt, bytes).ok());
+        let Some(header) = header else {
             return Ok(None);
         };
-        let Some(batch_bytes) = wal_frame::peek_batch_bytes(header) else {
-            return Ok(None);
-        };
-        let count = FRAME_HEADER_BYTES + batch_bytes as usize;
+        let count = FRAME_HEADER_BYTES + header.batch_bytes as usize;
         let frame = self.bytes(position, count)?;
         Ok(frame.and_then(|frame| wal_frame::decode(salt, frame).ok()))
     }
@@ -108,18 +107,22 @@ impl<'a> Cursor<'a> {
 
     /// The next place at or after `position` where a frame could start.
     fn next_magic(&mut self, mut position: u64) -> io::Result<Option<u64>> {
-        while position + FRAME_HEADER_BYTES as u64 <= self.file_bytes {
-            let rest = self.file_bytes - position;
-            let count = rest.min(WINDOW_BYTES as u64) as usize;
-            let Some(window) = self.bytes(position, count)? else {
-                return Ok(None);
-            };
+        while let Some(window) = self.window_from(position)? {
             let mut places = window.chunks_exact(FRAME_ALIGNMENT);
             if let Some(index) = places.position(|place| place[..4] == FRAME_MAGIC) {
                 return Ok(Some(position + (index * FRAME_ALIGNMENT) as u64));
             }
-            position += count as u64;
+            position += (window.len() / FRAME_ALIGNMENT * FRAME_ALIGNMENT) as u64;
         }
         Ok(None)
+    }
+
+    /// What the window has from `position` on, at least a frame header; reads only when it has less.
+    fn window_from(&mut self, position: u64) -> io::Result<Option<&[u8]>> {
+        if self.bytes(position, FRAME_HEADER_BYTES)?.is_none() {
+            return Ok(None);
+        }
+        let start = (position - self.window_at) as usize;
+        Ok(Some(&self.window[start..]))
     }
 }
