@@ -80,6 +80,8 @@ serve! {
     DescribeLogDirs => describe_log_dirs,
     DescribeTopicPartitions => describe_topic_partitions,
     ListPartitionReassignments => list_partition_reassignments,
+    ElectLeaders => elect_leaders,
+    DescribeClientQuotas => describe_client_quotas,
     DescribeAcls => describe_acls,
     CreateAcls => create_acls,
     DeleteAcls => delete_acls,

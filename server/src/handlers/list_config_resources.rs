@@ -85,7 +85,7 @@ mod tests {
                 .collect()
         };
         let topic = ("t".into(), TOPIC);
-        assert_eq!(names(vec![TOPIC]), [topic.clone()]);
+        assert_eq!(names(vec![TOPIC]), std::slice::from_ref(&topic));
         assert_eq!(
             names(vec![]),
             [topic, ("7".into(), BROKER), ("7".into(), BROKER_LOGGER)]
