@@ -108,10 +108,27 @@ impl AckQueue {
                     .waiting
                     .partition_point(|other| other.durable_at <= durable_at);
                 self.waiting.insert(place, waiter);
+                self.forget_gone(place);
+            }
+            Some(last) if last.durable_at == durable_at => {
+                self.waiting.push_back(waiter);
+                self.forget_gone(self.waiting.len() - 1);
             }
             _ => self.waiting.push_back(waiter),
         }
         AppendTicket(Ticket::Waiting(receiver))
+    }
+
+    /// A client that times out and retries, again and again, leaves one waiter at a time: those before
+    /// `place` for the same batch whose producers are gone make room.
+    fn forget_gone(&mut self, mut place: usize) {
+        let durable_at = self.waiting[place].durable_at;
+        while place > 0 && self.waiting[place - 1].durable_at == durable_at {
+            place -= 1;
+            if self.waiting[place].producer.is_closed() {
+                self.waiting.remove(place);
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -191,6 +208,21 @@ mod tests {
         assert!((&mut second).now_or_never().is_none());
         assert_eq!(queue.acknowledge(offset(20), offset(2)), 1);
         assert_eq!((&mut second).now_or_never(), Some(Ok(told(5, Some(77)))));
+    }
+
+    #[test]
+    fn retries_of_clients_that_went_away_do_not_pile_up() {
+        let mut queue = AckQueue::default();
+        let kept = queue.wait(offset(1), offset(0), None);
+        let mut last = queue.wait(offset(2), offset(1), None);
+        for _ in 0..1000 {
+            drop(queue.wait(offset(1), offset(0), None));
+            last = queue.wait(offset(2), offset(1), None);
+        }
+        assert!(queue.waiting.len() < 6);
+        assert_eq!(queue.acknowledge(offset(1), offset(0)), 2);
+        assert!(kept.now_or_never().is_some());
+        assert!(last.now_or_never().is_none());
     }
 
     #[test]

@@ -198,16 +198,11 @@ impl PartitionImage {
         budget: &Arc<TailBudget>,
     ) -> (OpenState, Vec<RecoveredBatch>) {
         let log_start = record.log_start;
-        // Records may have been deleted (by DeleteRecords) before they were uploaded. Then the log
-        // starts lower for a moment, until the replay has reached the log start.
-        let (start, next) = match (self.end < log_start, self.committed_end < log_start) {
-            (true, _) => {
-                self.replay.clear();
-                (log_start, log_start)
-            }
-            (false, true) => (self.committed_end, self.committed_end),
-            (false, false) => (log_start, self.committed_end),
-        };
+        let replay_from = self.replay.first().map(|first| first.base_offset);
+        let next = replay_from.unwrap_or(self.end.max(log_start));
+        // Records may have been deleted (by DeleteRecords) before they were uploaded, up to within a
+        // batch. Then the log starts with that batch, until the replay has reached the log start.
+        let start = log_start.min(next);
         if self.index.is_empty() {
             self.index = SegmentIndex::new(start);
         }

@@ -5,6 +5,7 @@
 //! - below the end: committed meanwhile;
 //! - beyond the end: what lies between was of class `object` and not committed when the broker died, so
 //!   neither it nor what followed was acknowledged;
+//!   (a gap below the log start is none: what was there was acknowledged, and deleted since);
 //! - of an epoch that has ended before that offset: dropped by an earlier recovery, for the reason
 //!   above. The offsets have been given to other records since, perhaps.
 
@@ -51,7 +52,7 @@ impl RecoveredBatch {
 pub struct ReplaySummary {
     /// To be uploaded.
     pub taken: u64,
-    /// In committed segments already.
+    /// In committed segments already, or deleted since.
     pub committed: u64,
     /// Of topics that are gone.
     pub unknown: u64,
@@ -73,17 +74,51 @@ pub fn plan_replay(images: &mut [PartitionImage], frames: Vec<RecoveredBatch>) -
             continue;
         };
         let image = &mut images[*index];
-        if frame.base_offset < image.end {
-            summary.committed += 1;
-        } else if frame.base_offset > image.end || has_ended(image, &frame) {
-            summary.unacknowledged += 1;
-        } else {
-            summary.taken += 1;
-            image.end = frame.next_offset;
-            image.replay.push(frame);
+        match image.continue_with(frame) {
+            Judgement::Take => summary.taken += 1,
+            Judgement::Committed | Judgement::Deleted => summary.committed += 1,
+            Judgement::Unacknowledged => summary.unacknowledged += 1,
         }
     }
     summary
+}
+
+enum Judgement {
+    Take,
+    Committed,
+    Deleted,
+    Unacknowledged,
+}
+
+fn judge(image: &PartitionImage, frame: &RecoveredBatch) -> Judgement {
+    let log_start = image.record.log_start;
+    let gap = frame.base_offset > image.end && frame.base_offset > log_start;
+    if frame.base_offset < image.end {
+        Judgement::Committed
+    } else if gap || has_ended(image, frame) {
+        Judgement::Unacknowledged
+    } else if frame.next_offset <= log_start {
+        Judgement::Deleted
+    } else {
+        Judgement::Take
+    }
+}
+
+impl PartitionImage {
+    fn continue_with(&mut self, frame: RecoveredBatch) -> Judgement {
+        let judgement = judge(self, &frame);
+        match judgement {
+            Judgement::Take => {
+                self.end = frame.next_offset;
+                self.replay.push(frame);
+            }
+            // What follows it is wanted.
+            Judgement::Deleted => self.end = frame.next_offset,
+            // An older epoch's frame may even reach beyond the end: it says nothing about it.
+            Judgement::Committed | Judgement::Unacknowledged => {}
+        }
+        judgement
+    }
 }
 
 /// Whether a younger epoch than the frame's has begun at or before its offset.

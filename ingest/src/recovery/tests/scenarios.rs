@@ -290,3 +290,54 @@ async fn records_deleted_before_their_upload_stay_deleted() {
     let (rig, _) = recover(&world).await;
     assert_eq!(tags(&rig.read(0).await), pairs(&[(4, "b"), (8, "c")]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_whose_segments_are_all_deleted_goes_on_where_it_was() {
+    let world = World::new(57);
+    let rig = Rig::start(&world, RigOptions::default());
+    let partition = rig.create(0, TopicRules::default());
+    rig.append(0, &batch("a", 4))
+        .expect("taken")
+        .await
+        .expect("synced");
+    assert!(rig.pipeline.flush().await);
+    let delete_to = |log: &alluvium_cache::log::PartitionLog, at: i64| {
+        let log_start = Offset::new(at).expect("offset");
+        assert_eq!(log.set_log_start(log_start), log_start);
+        let mut records = world.records.lock();
+        records.get_mut(&tp(0)).expect("known").log_start = log_start;
+    };
+    delete_to(partition.log(), 4);
+    rig.crash(0).await;
+
+    // No commit log is named any more: only the log start tells where the partition goes on.
+    let (rig, _) = recover(&world).await;
+    assert_eq!(world.records.lock()[&tp(0)].tail.len(), 1);
+    for (tag, base) in [("b", 4), ("c", 8), ("d", 12)] {
+        let told = rig
+            .append(0, &batch(tag, 4))
+            .expect("taken")
+            .await
+            .expect("synced");
+        assert_eq!(told.base_offset.get(), base);
+    }
+    delete_to(&rig.logs.get(&tp(0)).expect("open"), 9);
+    rig.crash(0).await;
+
+    let (rig, summary) = recover(&world).await;
+    assert_eq!((summary.taken, summary.committed), (2, 1));
+    assert_eq!(tags(&rig.read(0).await), pairs(&[(8, "c"), (12, "d")]));
+    delete_to(&rig.logs.get(&tp(0)).expect("open"), 16);
+    rig.crash(0).await;
+    let (rig, summary) = recover(&world).await;
+    assert_eq!((summary.taken, summary.committed), (0, 3));
+    let told = rig
+        .append(0, &batch("e", 1))
+        .expect("taken")
+        .await
+        .expect("synced");
+    assert_eq!(told.base_offset.get(), 16);
+    rig.crash(0).await;
+    let (rig, _) = recover(&world).await;
+    assert_eq!(tags(&rig.read(0).await), pairs(&[(16, "e")]));
+}
