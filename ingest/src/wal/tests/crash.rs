@@ -151,7 +151,7 @@ impl Model {
 #[test]
 fn nothing_promised_is_lost_and_nothing_else_is_changed() {
     let mut recovered_frames = 0;
-    for seed in 0..400 {
+    for seed in 0..250 {
         // To repeat one failure, put its seed here alone.
         let run = std::panic::catch_unwind(|| {
             let mut model = Model::new(seed);
@@ -161,5 +161,5 @@ fn nothing_promised_is_lost_and_nothing_else_is_changed() {
         recovered_frames += run.unwrap_or_else(|_| panic!("seed {seed} failed"));
     }
     // The test would prove nothing if there were hardly ever anything to recover.
-    assert!(recovered_frames > 10_000, "{recovered_frames}");
+    assert!(recovered_frames > 6_000, "{recovered_frames}");
 }

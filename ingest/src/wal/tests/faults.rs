@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use alluvium_common::epoch::BrokerEpoch;
 use alluvium_common::error::Outcome;
 use alluvium_segment::FormatError;
-use alluvium_segment::wal_frame::FILE_HEADER_BYTES;
+use alluvium_segment::wal_frame::{FILE_HEADER_BYTES, FrameHeader, encode_head};
 
 use super::super::sim_disk::SimDisk;
 use super::super::{WalError, WalOpenError, WalState};
-use super::{Told, append, batch, eventually, open, options, try_open};
+use super::{Told, append, batch, eventually, open, options, tp, try_open};
 
 /// A log with `count` synced batches of 100 bytes, each in a group of its own, and its first file.
 fn written(seed: u64, count: i64) -> (SimDisk, String) {
@@ -41,6 +42,35 @@ fn a_torn_tail_is_cut() {
     let (_wal, recovery) = open(&disk, 2);
     assert_eq!(recovery.frame_count(), 4);
     assert_eq!(recovery.end(), Some((file.as_str(), last as u64)));
+}
+
+/// What is behind a torn write may be anything, a client's imitation of a later frame included: it
+/// does not know the salt.
+#[test]
+fn records_that_look_like_frames_prove_nothing() {
+    let (disk, file) = written(9, 3);
+    let torn = FILE_HEADER_BYTES + 2 * FRAME_BYTES;
+    let imitation = FrameHeader {
+        broker_epoch: BrokerEpoch(1),
+        sequence: 4,
+        synced_position: u64::MAX,
+        tp: tp(),
+        batch_bytes: batch(3, 100).size_bytes() as u32,
+    };
+    disk.damage(&file, |bytes| {
+        bytes[torn + 100] ^= 1;
+        for (place, salt) in bytes[torn + FRAME_BYTES..]
+            .chunks_exact_mut(FRAME_BYTES)
+            .zip(0..)
+        {
+            let forged = batch(3, 100);
+            let head = encode_head(salt, &imitation, &forged);
+            place[..head.len()].copy_from_slice(&head);
+            place[head.len()..head.len() + forged.body().len()].copy_from_slice(forged.body());
+        }
+    });
+    let (_wal, recovery) = open(&disk, 2);
+    assert_eq!(recovery.frame_count(), 2);
 }
 
 #[test]
