@@ -287,10 +287,12 @@ fn add_leader_hints(broker: &Broker, response: &mut WireResponse) {
 #[cfg(test)]
 mod tests {
     use alluvium_common::offset::{LogOffsets, Offset};
+    use alluvium_protocol::ApiKey;
     use alluvium_query::LogRead;
     use bytes::Bytes;
 
     use super::*;
+    use crate::handlers::group_testing::over_the_wire;
 
     fn wire_request() -> WireRequest {
         WireRequest {
@@ -347,13 +349,12 @@ mod tests {
         assert_eq!(counts, [2, 1, 1]);
     }
 
-    #[test]
-    fn records_are_passed_on_and_offsets_told() {
+    fn got() -> PartitionRead {
         let at = |value| Offset::new(value).expect("not negative");
         let records = vec![Bytes::from_static(b"abc"), Bytes::from_static(b"def")];
-        let got = PartitionRead {
+        PartitionRead {
             read: LogRead {
-                records: records.clone(),
+                records,
                 size_bytes: 6,
                 offsets: LogOffsets {
                     log_start: at(1),
@@ -365,19 +366,48 @@ mod tests {
             },
             leader_epoch: LeaderEpoch(0),
             diverging: None,
-        };
-        let data = write_read(5, got.clone(), Isolation::ReadUncommitted);
+        }
+    }
+
+    #[test]
+    fn records_are_passed_on_and_offsets_told() {
+        let (read, address) = (got(), got().read.records[0].as_ptr());
+        let data = write_read(5, read, Isolation::ReadUncommitted);
         assert_eq!(data.aborted_transactions, None, "null, as Kafka answers");
         let pieces = data.records.expect("records").pieces().to_vec();
-        assert_eq!(pieces[0].as_ptr(), records[0].as_ptr());
+        assert_eq!(pieces[0].as_ptr(), address);
         let offsets = (
             data.log_start_offset,
             data.last_stable_offset,
             data.high_watermark,
         );
         assert_eq!(offsets, (1, 2, 3));
-        let data = write_read(5, got, Isolation::ReadCommitted);
+        let data = write_read(5, got(), Isolation::ReadCommitted);
         assert_eq!(data.aborted_transactions, Some(Vec::new()));
+    }
+
+    #[test]
+    fn answers_fit_every_version() {
+        for version in ApiKey::Fetch.valid_versions() {
+            let response = over_the_wire(version, WireRequest::default(), |_| WireResponse {
+                session_id: if version < 7 { 0 } else { 9 },
+                responses: vec![FetchableTopicResponse {
+                    partitions: vec![
+                        write_read(0, got(), Isolation::ReadCommitted),
+                        write_error(1, ErrorCode::OffsetOutOfRange),
+                    ],
+                    ..FetchableTopicResponse::default()
+                }],
+                ..WireResponse::default()
+            });
+            let answers = &response.responses[0].partitions;
+            assert_eq!(
+                answers[0].records,
+                Some(Records::from(Bytes::from_static(b"abcdef")))
+            );
+            assert_eq!(answers[0].high_watermark, 3);
+            assert_eq!(answers[1].error_code, ErrorCode::OffsetOutOfRange.code());
+        }
     }
 
     #[test]

@@ -9,12 +9,15 @@ use alluvium_protocol::messages::list_offsets_response::{
 use alluvium_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use alluvium_protocol::{ErrorCode, StrBytes};
 use alluvium_query::Isolation;
-use alluvium_query::list_offsets::OffsetSpec;
+use alluvium_query::list_offsets::{FoundOffset, OffsetSpec};
 use futures::stream::{self, StreamExt};
 
 use super::fetch::{isolation, leader_epoch, read_code};
 use crate::broker::{Broker, TopicRef};
 use crate::dispatch::RequestInfo;
+
+/// First version whose answers name leader epochs (KIP-207).
+const LEADER_EPOCH_VERSION_MIN: i16 = 4;
 
 /// Partitions of one request looked up at the same time; each may wait for the object store.
 const CONCURRENT_LOOKUPS: usize = 8;
@@ -94,14 +97,21 @@ async fn find(
     let believed = leader_epoch(partition.current_leader_epoch);
     match broker.offsets.find(tp, spec, isolation, believed).await {
         Ok(None) => failed(index, ErrorCode::None),
-        Ok(Some(found)) => ListOffsetsPartitionResponse {
-            partition_index: index,
-            error_code: ErrorCode::None.code(),
-            timestamp: found.timestamp.unwrap_or(-1),
-            offset: found.offset.get(),
-            leader_epoch: found.leader_epoch.map_or(-1, |epoch| epoch.0),
-        },
+        Ok(Some(found)) => write_found(index, &found, version),
         Err(error) => failed(index, read_code(&error, true)),
+    }
+}
+
+fn write_found(index: i32, found: &FoundOffset, version: i16) -> ListOffsetsPartitionResponse {
+    let leader_epoch = found
+        .leader_epoch
+        .filter(|_| version >= LEADER_EPOCH_VERSION_MIN);
+    ListOffsetsPartitionResponse {
+        partition_index: index,
+        error_code: ErrorCode::None.code(),
+        timestamp: found.timestamp.unwrap_or(-1),
+        offset: found.offset.get(),
+        leader_epoch: leader_epoch.map_or(-1, |epoch| epoch.0),
     }
 }
 
@@ -118,9 +128,39 @@ fn failed(index: i32, code: ErrorCode) -> ListOffsetsPartitionResponse {
 
 #[cfg(test)]
 mod tests {
+    use alluvium_common::epoch::LeaderEpoch;
+    use alluvium_common::offset::Offset;
+    use alluvium_protocol::ApiKey;
     use alluvium_protocol::messages::list_offsets_request::ListOffsetsTopic;
 
     use super::*;
+    use crate::handlers::group_testing::over_the_wire;
+
+    #[test]
+    fn answers_fit_every_version() {
+        let found = FoundOffset {
+            offset: Offset::new(7).expect("not negative"),
+            timestamp: Some(9),
+            leader_epoch: Some(LeaderEpoch(3)),
+        };
+        for version in ApiKey::ListOffsets.valid_versions() {
+            let request = ListOffsetsRequest::default();
+            let response = over_the_wire(version, request, |_| ListOffsetsResponse {
+                topics: vec![ListOffsetsTopicResponse {
+                    partitions: vec![
+                        write_found(0, &found, version),
+                        failed(1, ErrorCode::OffsetOutOfRange),
+                    ],
+                    ..ListOffsetsTopicResponse::default()
+                }],
+                ..ListOffsetsResponse::default()
+            });
+            let answers = &response.topics[0].partitions;
+            assert_eq!((answers[0].offset, answers[0].timestamp), (7, 9));
+            assert_eq!(answers[0].leader_epoch, if version < 4 { -1 } else { 3 });
+            assert_eq!(answers[1].offset, -1);
+        }
+    }
 
     #[test]
     fn names_came_with_versions() {
