@@ -35,7 +35,8 @@ pub(crate) use queue::{InFlight, UploadQueue};
 /// Segments encoded at the same time: encoding is as fast as a core, and the listeners need theirs.
 const ENCODERS_MAX: usize = 2;
 
-/// How long an attempt may take. A PUT that hangs is given up, since the next one may not.
+/// How long an attempt may take. A PUT that hangs is given up, since the next one may not. After
+/// failures the share of the size is doubled, up to eight times, so that a slow link gets there too.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PutTimeout {
     /// For any PUT.
@@ -54,9 +55,10 @@ impl Default for PutTimeout {
 }
 
 impl PutTimeout {
-    fn of(&self, bytes: u64) -> Duration {
+    fn of(&self, bytes: u64, failures_in_a_row: u32) -> Duration {
         let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-        self.base + self.per_mib.saturating_mul(mib)
+        let patience = 1 << failures_in_a_row.min(3);
+        self.base + self.per_mib.saturating_mul(mib).saturating_mul(patience)
     }
 }
 
@@ -170,6 +172,7 @@ impl Uploader {
     pub(crate) async fn attempt(
         &self,
         sealed: &Arc<SealedSegment>,
+        failures_in_a_row: u32,
     ) -> Result<UploadedSegment, UploadError> {
         let encoded = self.encode(sealed).await?;
         let object_key = ObjectKey::segment(&SegmentName {
@@ -177,7 +180,8 @@ impl Uploader {
             broker_epoch: self.broker_epoch,
             id: self.random.uuid(),
         });
-        self.put(&object_key, &encoded).await?;
+        let limit = self.timeout.of(encoded.size_bytes, failures_in_a_row);
+        self.put(&object_key, &encoded, limit).await?;
         Ok(UploadedSegment {
             sealed: Arc::clone(sealed),
             object_key,
@@ -202,11 +206,15 @@ impl Uploader {
             .map_err(|error| UploadError::Stopped(error.to_string()))?
     }
 
-    async fn put(&self, key: &ObjectKey, encoded: &EncodedSegment) -> Result<(), UploadError> {
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        encoded: &EncodedSegment,
+        limit: Duration,
+    ) -> Result<(), UploadError> {
         let started = Instant::now();
         let payload: PutPayload = encoded.chunks.iter().cloned().collect();
         let path = Path::from(key.as_str());
-        let limit = self.timeout.of(encoded.size_bytes);
         tokio::time::timeout(limit, self.store.put(&path, payload))
             .await
             .map_err(|_| UploadError::TimedOut(limit))??;

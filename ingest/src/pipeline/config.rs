@@ -49,10 +49,11 @@ impl Default for PipelineConfig {
 
 impl PipelineConfig {
     /// A segment must be full long before the memory budget is: otherwise a small budget would wait
-    /// for the segment's age.
+    /// for the segment's age. And what is being sent, which spilling cannot relieve, leaves room.
     pub(super) fn fitted_to(mut self, budget: &ByteBudget) -> Self {
         let largest = budget.capacity_bytes() / 4;
         self.seal.bytes_max = self.seal.bytes_max.min(largest).max(1);
+        self.upload.bytes_max = self.upload.bytes_max.min(budget.capacity_bytes() / 3);
         self.seal.bytes_with_waiter = self.seal.bytes_with_waiter.min(largest / 2).max(1);
         self
     }

@@ -184,8 +184,9 @@ impl Driver {
             self.in_flight.count += 1;
             self.in_flight.bytes += sealed.bytes;
             let uploader = Arc::clone(&self.seams.uploader);
+            let failures = self.queue.failures_in_a_row();
             self.uploads.spawn(async move {
-                let result = uploader.attempt(&sealed).await;
+                let result = uploader.attempt(&sealed, failures).await;
                 (sealed, result)
             });
         }

@@ -29,7 +29,7 @@ impl Default for UploadLimits {
     fn default() -> Self {
         Self {
             parallel_max: 4,
-            bytes_max: 64 << 20,
+            bytes_max: 128 << 20,
             retry_first: Duration::from_millis(50),
             retry_max: Duration::from_secs(2),
         }
@@ -108,6 +108,10 @@ impl UploadQueue {
         in_flight.count == 0 || in_flight.bytes + waiting.segment.bytes <= self.limits.bytes_max
     }
 
+    pub(crate) fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row
+    }
+
     pub(crate) fn succeeded(&mut self) {
         self.failures_in_a_row = 0;
     }
@@ -163,7 +167,7 @@ mod tests {
         assert!(queue.has_free_slot(InFlight { count: 3, bytes: 0 }));
         assert!(!queue.has_free_slot(InFlight { count: 4, bytes: 0 }));
         for sequence in 0..3 {
-            queue.push(segment(sequence, 40 << 20));
+            queue.push(segment(sequence, 100 << 20));
         }
         assert!(
             !queue.has_free_slot(InFlight::default()),
@@ -172,7 +176,7 @@ mod tests {
         assert_eq!(next(&mut queue, 4, 0, now), None);
         assert_eq!(next(&mut queue, 1, 40 << 20, now), None, "too many bytes");
         assert_eq!(next(&mut queue, 0, 0, now), Some(0));
-        queue.push(segment(9, 100 << 20));
+        queue.push(segment(9, 200 << 20));
         assert_eq!(next(&mut queue, 1, 1, now), Some(1));
         assert_eq!(next(&mut queue, 1, 1, now), Some(2));
         assert_eq!(next(&mut queue, 1, 1, now), None);
