@@ -2,7 +2,7 @@
 //!
 //! A read first asks the partition's tail. What lies below the tail is in segments, found through
 //! the partition's index and read through the cache; a read that reaches the end of the segments goes
-//! on in the tail. Batches are passed on whole and uncopied: the first one contains the offset asked
+//! on in the tail. Batches are passed on whole and, unless they are small, uncopied: the first one contains the offset asked
 //! for and may begin before it, as in Kafka.
 
 mod read_ahead;
@@ -24,6 +24,10 @@ use bytes::{Bytes, BytesMut};
 use crate::error::ReadError;
 use crate::metrics::ReadMetrics;
 use read_ahead::ReadAhead;
+
+/// Bodies smaller than this are copied into one buffer. One vectored write takes 64 pieces, so that a
+/// response of many small pieces would cost more system calls than the copy costs time.
+const COPY_BYTES: usize = 4 << 10;
 
 /// What a reader may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -100,19 +104,40 @@ impl LogRead {
         self.next_offset = next_offset;
     }
 
-    /// Adds batches; their prefixes share one allocation.
+    /// Adds batches. Small ones and the prefixes of the others share one buffer; larger bodies are
+    /// not copied.
     fn push_batches(&mut self, batches: &[StoredBatch]) {
-        let mut prefixes = BytesMut::with_capacity(batches.len() * PREFIX_BYTES);
-        self.records.reserve(2 * batches.len());
+        let is_small = |batch: &StoredBatch| batch.body().len() < COPY_BYTES;
+        let copied = |batch: &StoredBatch| {
+            PREFIX_BYTES
+                + if is_small(batch) {
+                    batch.body().len()
+                } else {
+                    0
+                }
+        };
+        let mut buffer = BytesMut::with_capacity(batches.iter().map(copied).sum());
+        let mut cuts = Vec::new();
         for batch in batches {
-            prefixes.extend_from_slice(batch.prefix());
-        }
-        let mut prefixes = prefixes.freeze();
-        for batch in batches {
-            self.records.push(prefixes.split_to(PREFIX_BYTES));
-            self.records.push(batch.body().clone());
+            buffer.extend_from_slice(batch.prefix());
+            if is_small(batch) {
+                buffer.extend_from_slice(batch.body());
+            } else {
+                cuts.push((buffer.len(), batch.body().clone()));
+            }
             self.size_bytes += batch.size_bytes();
             self.next_offset = batch.next_offset();
+        }
+        let buffer = buffer.freeze();
+        let mut start = 0;
+        self.records.reserve(2 * cuts.len() + 1);
+        for (end, body) in cuts {
+            self.records.push(buffer.slice(start..end));
+            self.records.push(body);
+            start = end;
+        }
+        if start < buffer.len() {
+            self.records.push(buffer.slice(start..));
         }
     }
 }

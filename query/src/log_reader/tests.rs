@@ -163,6 +163,43 @@ async fn a_read_goes_on_from_segments_into_the_tail() {
 }
 
 #[tokio::test]
+async fn large_bodies_are_passed_on_and_small_ones_joined() {
+    let broker = TestBroker::new(usize::MAX).await;
+    let mut log = broker.open(0);
+    let large = BatchSpec {
+        value_bytes: 3000,
+        ..BatchSpec::of(0..5)
+    };
+    for spec in [
+        &BatchSpec::of(0..1),
+        &BatchSpec::of(0..1),
+        &large,
+        &BatchSpec::of(0..1),
+        &large,
+    ] {
+        broker.append(&mut log, spec, false);
+    }
+    let read = broker
+        .reader
+        .read(request(offset(0), usize::MAX, true))
+        .await
+        .expect("reads");
+    assert_eq!(log.check(offset(0), &read), 5);
+    let lengths: Vec<_> = log.batches.iter().map(StoredBatch::size_bytes).collect();
+    let expected = [
+        lengths[0] + lengths[1] + PREFIX_BYTES,
+        lengths[2] - PREFIX_BYTES,
+        lengths[3] + PREFIX_BYTES,
+        lengths[4] - PREFIX_BYTES,
+    ];
+    assert_eq!(
+        read.records.iter().map(Bytes::len).collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(read.records[1].as_ptr(), log.batches[2].body().as_ptr());
+}
+
+#[tokio::test]
 async fn nothing_above_the_limit_is_seen() {
     let broker = TestBroker::new(usize::MAX).await;
     let mut log = broker.open(0);
