@@ -98,7 +98,7 @@ struct Head {
     correlation_id: i32,
 }
 
-/// Makes a [`Dispatcher`] for each connection.
+/// Makes a handler for each connection.
 #[derive(Clone)]
 pub struct Dispatchers(pub Arc<Broker>);
 

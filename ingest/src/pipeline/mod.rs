@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Stage one runs in the caller and never waits. All stages behind the open segment are driven by one
-//! task, [`driver::Driver`], which owns what is sealed and not committed; it never computes or does
+//! task, `driver::Driver`, which owns what is sealed and not committed; it never computes or does
 //! I/O itself. Back-pressure is the byte budget ([`crate::backpressure`]): callers take a permit
 //! before they read a frame, and the permit is held until the batch is committed or left to the
 //! write-ahead log.
