@@ -109,10 +109,10 @@ impl Default for IngestMetrics {
 }
 
 impl IngestMetrics {
-    /// Metrics shown by `registry` below `alluvium_ingest_`.
+    /// Metrics shown by `registry` below `ingest_`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let ingest = registry.sub_registry_with_prefix("alluvium_ingest");
+        let ingest = registry.sub_registry_with_prefix("ingest");
         metrics.register_appends(ingest);
         metrics.register_segments(ingest);
         metrics.register_pressure(ingest);

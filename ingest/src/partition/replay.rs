@@ -35,8 +35,9 @@ impl LeaderPartition {
             let spill = Arc::clone(&recovered.copy) as Arc<dyn SpilledBatch>;
             self.log.tail.append(batch.clone(), Some(spill))?;
             self.replay_one(&mut state, &batch, recovered, now_ms);
+            // At once, since only what is visible may leave the tail's memory again.
+            self.settle(&mut state);
         }
-        self.settle(&mut state);
         Ok(())
     }
 
