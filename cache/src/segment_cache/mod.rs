@@ -143,10 +143,15 @@ impl SegmentCache {
     }
 
     /// Starts to fetch the pages that hold `positions` of the object, without waiting, for a reader
-    /// that will come there. Takes from the backfill budget what is free, nothing otherwise.
+    /// that will come there. Takes what is free of the budget of `class`, and stops when it is used up.
     /// Returns how many bytes from the start of `positions` are there or on their way.
-    pub fn prefetch(&self, segment: &Arc<SegmentRef>, positions: std::ops::Range<u64>) -> u64 {
-        self.pages.prefetch(segment, positions)
+    pub fn prefetch(
+        &self,
+        segment: &Arc<SegmentRef>,
+        positions: std::ops::Range<u64>,
+        class: ReadClass,
+    ) -> u64 {
+        self.pages.prefetch(segment, positions, class)
     }
 
     /// Takes in a segment that was just sealed, so that nobody need GET it soon. Copies no record

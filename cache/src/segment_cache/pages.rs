@@ -118,7 +118,12 @@ impl Pages {
     }
 
     /// See [`super::SegmentCache::prefetch`].
-    pub(super) fn prefetch(&self, segment: &Arc<SegmentRef>, positions: Range<u64>) -> u64 {
+    pub(super) fn prefetch(
+        &self,
+        segment: &Arc<SegmentRef>,
+        positions: Range<u64>,
+        class: ReadClass,
+    ) -> u64 {
         let end = positions.end.min(segment.size_bytes);
         for page in self.pages_of(&(positions.start..end)) {
             let range = self.range(segment, page);
@@ -126,13 +131,13 @@ impl Pages {
             if self.cache.contains(&key) {
                 continue;
             }
-            let budget = self.budgets.of(ReadClass::Backfill);
+            let budget = self.budgets.of(class);
             let Some(permit) = budget.try_acquire((range.end - range.start) as usize) else {
                 return range.start.saturating_sub(positions.start);
             };
             self.metrics.prefetched_pages.inc();
             // The fetch runs on its own; nobody need wait for it.
-            drop(self.fetch(key, segment, range, ReadClass::Backfill, Some(permit)));
+            drop(self.fetch(key, segment, range, class, Some(permit)));
         }
         end.saturating_sub(positions.start)
     }

@@ -271,7 +271,11 @@ async fn prefetched_pages_are_there_and_the_budget_bounds_them() {
         ..config()
     });
     let cache = cache.await;
-    let covered = cache.prefetch(&fixture.segment, 0..fixture.segment.size_bytes);
+    let covered = cache.prefetch(
+        &fixture.segment,
+        0..fixture.segment.size_bytes,
+        ReadClass::Backfill,
+    );
     assert_eq!(covered, 3 * PAGE as u64, "what the budget allows at once");
     assert_eq!(fixture.metrics.prefetched_pages.get(), 3);
     fixture.read(&cache, 0).await;
@@ -284,7 +288,7 @@ async fn prefetched_pages_are_there_and_the_budget_bounds_them() {
         end.expect("not empty").div_ceil(PAGE as u64)
     );
     assert_eq!(
-        cache.prefetch(&fixture.segment, 0..1 << 40),
+        cache.prefetch(&fixture.segment, 0..1 << 40, ReadClass::Backfill),
         fixture.segment.size_bytes
     );
     assert_eq!(

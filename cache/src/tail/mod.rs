@@ -152,8 +152,13 @@ impl PartitionTail {
         spill: Option<Arc<dyn SpilledBatch>>,
     ) -> Result<(), AppendRefused> {
         let size = batch.size_bytes();
-        let newly_spillable = self.state.lock().append(batch, spill)?;
+        // Charged first: once appended, the batch may be dropped, and released, by others.
         self.budget.charge(size);
+        let appended = self.state.lock().append(batch, spill);
+        if appended.is_err() {
+            self.budget.release(size);
+        }
+        let newly_spillable = appended?;
         if newly_spillable {
             self.budget.offer_to_spill(self);
         }

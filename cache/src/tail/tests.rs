@@ -114,7 +114,8 @@ fn bodies_are_passed_on_without_a_copy() {
 
 #[test]
 fn refuses_batches_out_of_order_and_after_closing() {
-    let tail = filled(0, &budget(usize::MAX), false);
+    let budget = budget(usize::MAX);
+    let tail = filled(0, &budget, false);
     let (base, log_end) = (offset(101), offset(100));
     assert_eq!(
         tail.append(batch(101, 1, 0), None),
@@ -122,9 +123,15 @@ fn refuses_batches_out_of_order_and_after_closing() {
     );
     tail.close(CloseReason::Deleted);
     tail.close(CloseReason::NotLeader);
+    assert_eq!(budget.resident_bytes(), 0);
     assert_eq!(
         tail.append(batch(100, 1, 0), None),
         Err(AppendRefused::Closed(CloseReason::Deleted))
+    );
+    assert_eq!(
+        budget.resident_bytes(),
+        0,
+        "refused batches are not charged"
     );
     assert!(matches!(
         tail.read(offset(0), offset(1), 1, true),

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use alluvium_cache::budget::ReadClass;
 use alluvium_cache::log::PartitionLog;
 use alluvium_cache::segment_cache::SegmentCache;
 use alluvium_common::offset::Offset;
@@ -87,7 +88,7 @@ fn prefetch(cache: &SegmentCache, log: &PartitionLog, from: Offset, bytes: u64) 
     }
     for (segment, positions) in runs {
         let wanted = positions.end - positions.start;
-        if cache.prefetch(&segment, positions) < wanted {
+        if cache.prefetch(&segment, positions, ReadClass::Backfill) < wanted {
             // The budget is used up; further pages would come out of turn.
             return;
         }

@@ -79,7 +79,8 @@ impl LogReader {
         upto: Offset,
         read: &mut LogRead,
     ) -> Result<Step, ReadError> {
-        for entry in &found.blocks {
+        let mut prefetched = false;
+        for (index, entry) in found.blocks.iter().enumerate() {
             let left = request.max_bytes.saturating_sub(read.size_bytes);
             let first = read.records.is_empty();
             if entry.base_offset >= upto || (!first && left < average_batch_bytes(entry)) {
@@ -87,7 +88,13 @@ impl LogReader {
             }
             let block = match self.cache.block_in_memory(&found.segment, entry) {
                 Some(block) => block,
-                None => self.cache.block(&found.segment, entry, found.class).await?,
+                None => {
+                    if !prefetched {
+                        prefetched = true;
+                        self.prefetch_wanted(found, index, left);
+                    }
+                    self.cache.block(&found.segment, entry, found.class).await?
+                }
             };
             let min_one_batch = first && request.min_one_batch;
             let Some(slice) = block.slice(read.next_offset, upto, left, min_one_batch) else {
@@ -101,6 +108,23 @@ impl LogReader {
             }
         }
         Ok(Step::More)
+    }
+
+    /// Starts to fetch all pages that a read of `left` bytes from the block at `index` on needs, so that
+    /// they come at the same time.
+    fn prefetch_wanted(&self, found: &Found, index: usize, left: usize) {
+        let blocks = &found.blocks[index..];
+        let mut raw = 0;
+        let wanted = blocks.iter().take_while(|block| {
+            let is_wanted = raw < left;
+            raw += block.raw_length as usize;
+            is_wanted
+        });
+        if let (Some(first), Some(last)) = (blocks.first(), wanted.last()) {
+            let end = last.position + u64::from(last.stored_length);
+            let positions = first.position..end;
+            self.cache.prefetch(&found.segment, positions, found.class);
+        }
     }
 
     /// The index ends here: what follows is in the tail, or has moved to the index meanwhile.

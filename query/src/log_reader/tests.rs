@@ -273,6 +273,36 @@ async fn damage_ends_the_read_before_it_and_is_met_next() {
     read_all(&broker, &log, offset(0)).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_pages_of_one_read_come_at_the_same_time() {
+    use std::time::Duration;
+    let broker = TestBroker::new(1).await;
+    let mut log = broker.open(0);
+    let spec = BatchSpec {
+        codec: Codec::Zstd,
+        ..BatchSpec::of(0..200)
+    };
+    for _ in 0..15 {
+        broker.append(&mut log, &spec, false);
+    }
+    broker.upload(&mut [&mut log]).await;
+    let slow = Fault::Delay(Duration::from_millis(100));
+    broker.faults.add(FaultRule::always(Operation::Get, slow));
+    let start = tokio::time::Instant::now();
+    let read = broker
+        .reader
+        .read(request(offset(0), usize::MAX, true))
+        .await
+        .expect("reads");
+    assert_eq!(log.check(offset(0), &read), 15);
+    let pages = log.log.index.read().stored_bytes().div_ceil(64 << 10);
+    assert!(
+        pages >= 3 && start.elapsed() < Duration::from_millis(200),
+        "{pages} pages in {:?}",
+        start.elapsed()
+    );
+}
+
 #[tokio::test]
 async fn sequential_readers_find_their_pages_fetched() {
     let broker = TestBroker::new(1).await;
