@@ -7,7 +7,7 @@
 //! Files in the folder: `metadata.redb`; `metadata.lock`, locked while the store is open; `metadata.redb.new`
 //! only while a store is made for the first time.
 //!
-//! Tables (all bytes to bytes, big-endian, layouts in [`codec`]): `kv` key -> record; `by_revision`
+//! Tables (all bytes to bytes, big-endian, layouts in `codec.rs`): `kv` key -> record; `by_revision`
 //! revision, index -> event with what it replaced; `lease` id -> time to live; `attached` lease, key ->
 //! nothing; `meta` name -> format, cluster, counters. Every value carries a version and a checksum of its own,
 //! because redb verifies its checksums only when it repairs.
