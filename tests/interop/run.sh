@@ -4,7 +4,7 @@
 #   run.sh --bootstrap HOST:PORT [CLIENT...]     all clients by default; install.sh names them and must have run
 #
 # Every client prints `ok NAME` or `FAILED NAME: why` per check. The exit code is 0 only if all passed. JOBS (default 3) clients
-# run at once: much of their time is Kafka's rebalance delay. A client that takes longer than CLIENT_SECONDS (default 120) fails.
+# run at once: much of their time is Kafka's rebalance delay. A client that takes longer than CLIENT_SECONDS (default 180) fails.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -36,10 +36,10 @@ run_client() {
   local client=$1 start=$SECONDS code=0 command
   read -r -a command <<<"$(command_of "$client")"
   NODE_PATH=$(kafkajs_folder)/node_modules PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    timeout --kill-after=5 "${CLIENT_SECONDS:-120}" "${command[@]}" --bootstrap "$bootstrap" \
+    timeout --kill-after=5 "${CLIENT_SECONDS:-180}" "${command[@]}" --bootstrap "$bootstrap" \
     </dev/null >"$work/$client.out" 2>"$work/$client.err" || code=$?
   if [ "$code" = 124 ]; then
-    echo "FAILED in_time: did not end within ${CLIENT_SECONDS:-120} s" >>"$work/$client.out"
+    echo "FAILED in_time: did not end within ${CLIENT_SECONDS:-180} s" >>"$work/$client.out"
   elif ! grep -q '^FAILED ' "$work/$client.out" && { [ "$code" != 0 ] || ! grep -q '^ok ' "$work/$client.out"; }; then
     echo "FAILED ends_well: ended with $code: $(tail -n 3 "$work/$client.err" | tr '\n' ' ')" >>"$work/$client.out"
   fi

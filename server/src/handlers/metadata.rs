@@ -65,8 +65,8 @@ async fn find(
     create: bool,
     version: i16,
 ) -> MetadataResponseTopic {
-    // By id from version 12 on; a name that is given wins.
-    let by_id = wanted.name.is_none() && version >= 10;
+    // As in Kafka an id wins over a name: the Java client sends an empty name beside it.
+    let by_id = version >= 10 && (wanted.name.is_none() || !wanted.topic_id.is_nil());
     let name = wanted.name.unwrap_or_default();
     let topic_ref = if by_id {
         TopicRef::new("", wanted.topic_id)

@@ -134,7 +134,7 @@ def configs():
     wait_for(lambda: "retention.ms=3600000" not in changed(), "the deletion")
     every = tool("kafka-configs", *about, "--describe", "--all")
     expect("max.message.bytes=" in every and "DEFAULT_CONFIG:message.max.bytes=" in every, True, f"all settings {every!r}")
-    refused("Unknown topic config", "kafka-configs", *about, "--alter", "--add-config", "no.such.setting=1")
+    refused("InvalidConfigurationException", "kafka-configs", *about, "--alter", "--add-config", "no.such.setting=1")
 
 
 def offsets_and_delete_records():
