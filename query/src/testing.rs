@@ -96,6 +96,9 @@ impl TestBroker {
         ));
         let config = SegmentCacheConfig {
             page_bytes: 64 << 10,
+            // Eight pages: little, so that tests notice pages that leave too early.
+            page_memory_bytes: 512 << 10,
+            block_memory_bytes: 128 << 10,
             ..SegmentCacheConfig::default()
         };
         let cache_metrics = SegmentCacheMetrics::default();

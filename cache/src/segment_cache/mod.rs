@@ -46,7 +46,7 @@ const DECODE_INLINE_BYTES: u32 = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct SegmentCacheConfig {
     /// Bytes of a page, and so of a GET: fewer, larger GETs cost less money and more memory.
-    /// Between 64 KiB and 16 MiB.
+    /// Between 64 KiB and 16 MiB; without a disk tier at most a 32nd of `page_memory_bytes`.
     pub page_bytes: usize,
     /// Bytes of pages kept in memory. Below a few pages per reader of history, pages are fetched
     /// again and again unless there is a disk tier.
@@ -158,6 +158,12 @@ impl SegmentCache {
     /// bytes unless they lie in very small pieces. Meant for the thread that encoded the segment.
     pub fn insert_segment(&self, object_key: &ObjectKey, segment: &EncodedSegment) {
         self.pages.insert_segment(object_key, segment);
+    }
+
+    /// How many bytes to read ahead for one reader at most: beyond, its own pages would leave memory
+    /// before it comes to them.
+    pub fn read_ahead_bytes_max(&self) -> u64 {
+        self.pages.memory_bytes() as u64 / 4
     }
 
     /// Whether there is a disk tier.

@@ -24,6 +24,9 @@ use crate::metrics::SegmentCacheMetrics;
 
 const PAGE_BYTES_MIN: usize = 64 << 10;
 
+/// Pages that memory should be able to hold when it is the only tier.
+const PAGES_IN_MEMORY_MIN: usize = 32;
+
 /// Buffers through which pages go to disk. Pages beyond are not written, which a cache survives.
 const DISK_BUFFER_BYTES: usize = 2 * PAGE_BYTES_MAX;
 
@@ -63,9 +66,9 @@ impl Pages {
             },
         };
         Self {
+            page_bytes: page_bytes(&config, cache.is_hybrid()),
             cache,
             store,
-            page_bytes: config.page_bytes.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX),
             budgets: ClassBudgets::new(config.tail_gets_bytes, config.backfill_gets_bytes),
             metrics,
         }
@@ -73,6 +76,10 @@ impl Pages {
 
     pub(super) fn metrics(&self) -> &SegmentCacheMetrics {
         &self.metrics
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.cache.memory().capacity()
     }
 
     pub(super) fn has_disk(&self) -> bool {
@@ -236,6 +243,19 @@ impl Pages {
         let end = start + self.page_bytes as u64;
         start..end.min(segment.size_bytes).max(start)
     }
+}
+
+/// Without a disk tier pages must be small enough for memory to hold one for each of many readers: a
+/// page that leaves before it was read to its end is fetched again.
+fn page_bytes(config: &SegmentCacheConfig, has_disk: bool) -> usize {
+    let wanted = if has_disk {
+        config.page_bytes
+    } else {
+        config
+            .page_bytes
+            .min(config.page_memory_bytes / PAGES_IN_MEMORY_MIN)
+    };
+    wanted.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
 }
 
 fn positions(entry: &BlockEntry) -> Range<u64> {

@@ -9,6 +9,7 @@ use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::footer::BlockEntry;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Places remembered: readers of history at one time for whom reading ahead works. The oldest is
 /// forgotten first; that reader starts over with a short read-ahead.
@@ -29,28 +30,86 @@ pub(super) struct ReadAhead {
     places: Mutex<Places>,
 }
 
-#[derive(Default)]
 struct Places {
-    /// Bytes to read ahead of the reader that comes to this place.
-    bytes: HashMap<(TopicPartition, Offset), u64>,
+    expected: HashMap<(TopicPartition, Offset), Expected>,
     order: VecDeque<(TopicPartition, Offset)>,
+    active: Active,
+}
+
+/// A sequential reader, known by the place to which it will come.
+#[derive(Clone, Copy, Default)]
+struct Expected {
+    /// Bytes to read ahead of it there.
+    ahead: u64,
+    /// Second in which it was counted as active.
+    counted: Option<u64>,
+}
+
+/// How many sequential readers there are: those seen in this second or in the one before.
+struct Active {
+    started: Instant,
+    second: u64,
+    now: u64,
+    before: u64,
+}
+
+impl Active {
+    /// Counts a reader at most once a second.
+    fn count(&mut self, reader: &mut Expected) {
+        let second = self.started.elapsed().as_secs();
+        if second != self.second {
+            self.before = if second == self.second + 1 {
+                self.now
+            } else {
+                0
+            };
+            self.now = 0;
+            self.second = second;
+        }
+        if reader.counted != Some(second) {
+            reader.counted = Some(second);
+            self.now += 1;
+        }
+    }
+
+    fn readers(&self) -> u64 {
+        self.now.max(self.before).max(1)
+    }
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            expected: HashMap::new(),
+            order: VecDeque::new(),
+            active: Active {
+                started: Instant::now(),
+                second: 0,
+                now: 0,
+                before: 0,
+            },
+        }
+    }
 }
 
 impl Places {
-    /// Moves a reader from one place to the next; says how much to read ahead there.
-    fn moved(&mut self, tp: TopicPartition, from: Offset, to: Offset) -> u64 {
-        let ahead = self.bytes.remove(&(tp, from)).unwrap_or(0);
-        let next = (2 * ahead).clamp(BYTES_MIN, BYTES_MAX);
-        if self.bytes.insert((tp, to), next).is_none() {
+    /// Moves a reader from one place to the next; says how much to read ahead there, when all readers
+    /// together may have `bytes_max` read ahead.
+    fn moved(&mut self, tp: TopicPartition, from: Offset, to: Offset, bytes_max: u64) -> u64 {
+        let mut reader = self.expected.remove(&(tp, from)).unwrap_or_default();
+        let ahead = reader.ahead;
+        reader.ahead = (2 * ahead).clamp(BYTES_MIN, BYTES_MAX);
+        self.active.count(&mut reader);
+        if self.expected.insert((tp, to), reader).is_none() {
             self.order.push_back((tp, to));
         }
         // `order` also names places already left; they count, so that it stays bounded too.
         while self.order.len() > PLACES_MAX {
             if let Some(oldest) = self.order.pop_front() {
-                self.bytes.remove(&oldest);
+                self.expected.remove(&oldest);
             }
         }
-        ahead
+        ahead.min(bytes_max / self.active.readers())
     }
 }
 
@@ -60,7 +119,8 @@ impl ReadAhead {
         if from == to {
             return;
         }
-        let ahead = self.places.lock().moved(log.tp, from, to);
+        let bytes_max = cache.read_ahead_bytes_max();
+        let ahead = self.places.lock().moved(log.tp, from, to, bytes_max);
         if ahead > 0 {
             prefetch(cache, log, to, ahead);
         }
@@ -105,15 +165,13 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn only_sequential_readers_get_more_and_places_are_bounded() {
-        let topic = TopicId(alluvium_common::rand::Random::uuid(
-            &alluvium_common::rand::SystemRandom,
-        ));
+    #[tokio::test(start_paused = true)]
+    async fn only_sequential_readers_get_more_and_places_are_bounded() {
+        let topic = TopicId(uuid::Uuid::from_u128(1));
         let tp = TopicPartition::new(topic, PartitionIndex(0));
         let offset = |value| Offset::new(value).expect("not negative");
         let mut places = Places::default();
-        let mut moved = |from, to| places.moved(tp, offset(from), offset(to));
+        let mut moved = |from, to| places.moved(tp, offset(from), offset(to), u64::MAX);
         assert_eq!(moved(0, 10), 0, "the first read says nothing");
         assert_eq!(moved(10, 20), BYTES_MIN);
         assert_eq!(moved(20, 30), 2 * BYTES_MIN);
@@ -126,6 +184,25 @@ mod tests {
             moved(1_000_000 + 10 * reader, 1_000_005 + 10 * reader);
         }
         assert_eq!(moved(2010, 2020), 0, "forgotten");
-        assert!(places.bytes.len() <= PLACES_MAX && places.order.len() <= PLACES_MAX);
+        assert!(places.expected.len() <= PLACES_MAX && places.order.len() <= PLACES_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_share_what_may_be_read_ahead() {
+        let tp = TopicPartition::new(TopicId(uuid::Uuid::from_u128(1)), PartitionIndex(0));
+        let offset = |value| Offset::new(value).expect("not negative");
+        let mut places = Places::default();
+        let mut moved = |reader: i64, step: i64| {
+            let from = 1_000_000 * reader + step;
+            places.moved(tp, offset(from), offset(from + 1), BYTES_MAX)
+        };
+        for step in 0..10 {
+            for reader in 0..8 {
+                moved(reader, step);
+            }
+        }
+        assert_eq!(moved(0, 10), BYTES_MAX / 8);
+        tokio::time::advance(std::time::Duration::from_secs(5)).await;
+        assert_eq!(moved(0, 11), BYTES_MAX, "the others have gone");
     }
 }

@@ -311,10 +311,9 @@ async fn sequential_readers_find_their_pages_fetched() {
         codec: Codec::Zstd,
         ..BatchSpec::of(0..200)
     };
-    for _ in 0..60 {
+    for _ in 0..120 {
         broker.append(&mut log, &spec, false);
     }
-    broker.upload(&mut [&mut log]).await;
     broker.upload(&mut [&mut log]).await;
     let mut from = offset(0);
     while from < log.end() {
