@@ -157,6 +157,34 @@ async fn gets_follow_from_bytes_not_from_partitions_or_blocks() {
 }
 
 #[tokio::test]
+async fn readers_side_by_side_do_not_push_out_each_others_pages() {
+    const PARTITIONS: i32 = 12;
+    let fixture = Fixture::new(sealed(PARTITIONS, 20)).await;
+    // Not all of the segment fits, and pages of the configured size would be too few.
+    let cache = fixture.open(SegmentCacheConfig {
+        page_bytes: 1 << 20,
+        page_memory_bytes: 2 << 20,
+        block_memory_bytes: 64 << 10,
+        ..SegmentCacheConfig::default()
+    });
+    let cache = cache.await;
+    for index in 0..fixture.blocks(0).len() {
+        for partition in 0..PARTITIONS {
+            let entry = &fixture.blocks(partition)[index];
+            let block = cache
+                .block(&fixture.segment, entry, ReadClass::Backfill)
+                .await;
+            fixture.check(&block.expect("reads"), entry);
+        }
+    }
+    let pages = fixture.segment.size_bytes.div_ceil(PAGE as u64);
+    let gets = fixture.gets();
+    // Where one partition ends and the next begins, a page is wanted early by one and late by the other.
+    let shared = PARTITIONS as u64;
+    assert!(gets <= pages + shared, "{gets} GETs for {pages} pages");
+}
+
+#[tokio::test]
 async fn many_readers_share_one_get_and_one_may_leave() {
     let fixture = Fixture::new(sealed(1, 3)).await;
     let cache = fixture.open(config()).await;
