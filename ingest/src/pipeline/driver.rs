@@ -360,6 +360,9 @@ impl Driver {
             partition.close(Closed::NotLeader);
         }
         self.uploads.shutdown().await;
+        // Batches hold their partitions, which hold the open segment: without this nothing of it would
+        // ever be freed. The write-ahead log keeps its copies, since they are not released.
+        drop(self.seams.stages.open.take());
     }
 }
 
