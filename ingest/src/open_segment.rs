@@ -56,6 +56,8 @@ impl SegmentItem {
 pub(crate) struct Contents {
     pub(crate) items: Vec<SegmentItem>,
     pub(crate) bytes: usize,
+    /// Whether producers wait for the commit of something in here.
+    pub(crate) has_waiter: bool,
     /// Batches ever pushed, up to the last one in here.
     pub(crate) pushed: u64,
 }
@@ -187,6 +189,7 @@ impl OpenSegment {
         Contents {
             items: taken.items,
             bytes: taken.bytes,
+            has_waiter: taken.waiter_at.is_some(),
             pushed,
         }
     }

@@ -3,8 +3,9 @@
 //! Every attempt uses a new name, so a PUT whose answer was lost, or that arrives late, never meets
 //! another one; only the commit makes an object visible, and what no commit names is an orphan for
 //! the collector. Encoding is CPU work (zstd, checksums) and reading spilled batches is disk work:
-//! both run on the blocking threads, at most two at a time, so that they cannot starve the listeners.
+//! both run on threads of their own kind, few at a time, so that they cannot starve the listeners.
 
+mod encoders;
 mod queue;
 
 use std::sync::Arc;
@@ -22,18 +23,15 @@ use alluvium_segment::segment_object::{
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::metrics::IngestMetrics;
 use crate::open_segment::{Contents, ItemBody, SegmentItem};
 use crate::seams::WalCopy;
 
+pub(crate) use encoders::Encoders;
 pub use queue::UploadLimits;
 pub(crate) use queue::{InFlight, UploadQueue};
-
-/// Segments encoded at the same time: encoding is as fast as a core, and the listeners need theirs.
-const ENCODERS_MAX: usize = 2;
 
 /// How long an attempt may take. A PUT that hangs is given up, since the next one may not. After
 /// failures the share of the size is doubled, up to eight times, so that a slow link gets there too.
@@ -67,6 +65,8 @@ impl PutTimeout {
 pub(crate) struct SealedSegment {
     /// Its place in the commit log.
     pub(crate) sequence: u64,
+    /// Whether producers wait for its commit.
+    pub(crate) urgent: bool,
     /// Bytes of its batches.
     pub(crate) bytes: usize,
     /// Batches ever pushed into open segments, up to the last one in here.
@@ -78,6 +78,7 @@ impl SealedSegment {
     pub(crate) fn new(sequence: u64, contents: Contents) -> Self {
         Self {
             sequence,
+            urgent: contents.has_waiter,
             bytes: contents.bytes,
             pushed: contents.pushed,
             items: Mutex::new(contents.items),
@@ -146,8 +147,8 @@ pub(crate) enum UploadError {
     Wal(#[from] std::io::Error),
     #[error("encoding: {0}")]
     Encode(#[from] alluvium_segment::FormatError),
-    #[error("the encoder stopped: {0}")]
-    Stopped(String),
+    #[error(transparent)]
+    Stopped(#[from] encoders::EncoderStopped),
 }
 
 /// Makes attempts. One per pipeline.
@@ -160,14 +161,10 @@ pub(crate) struct Uploader {
     pub(crate) encode: EncodeOptions,
     pub(crate) timeout: PutTimeout,
     pub(crate) metrics: IngestMetrics,
-    pub(crate) encoders: Semaphore,
+    pub(crate) encoders: Encoders,
 }
 
 impl Uploader {
-    pub(crate) fn encoders() -> Semaphore {
-        Semaphore::new(ENCODERS_MAX)
-    }
-
     /// One attempt, under a new name.
     pub(crate) async fn attempt(
         &self,
@@ -190,20 +187,14 @@ impl Uploader {
     }
 
     async fn encode(&self, sealed: &Arc<SealedSegment>) -> Result<EncodedSegment, UploadError> {
-        let _encoder = self
-            .encoders
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
         let header = SegmentHeader {
             broker_id: self.broker_id,
             broker_epoch: self.broker_epoch,
             created_ms: self.clock.now_ms(),
         };
-        let (sealed, options) = (Arc::clone(sealed), self.encode);
-        tokio::task::spawn_blocking(move || encode_sources(&header, sealed.sources(), &options))
-            .await
-            .map_err(|error| UploadError::Stopped(error.to_string()))?
+        let (sealed, options, urgent) = (Arc::clone(sealed), self.encode, sealed.urgent);
+        let work = move || encode_sources(&header, sealed.sources(), &options);
+        self.encoders.run(urgent, work).await?
     }
 
     async fn put(

@@ -25,6 +25,9 @@ pub struct PipelineConfig {
     pub put_timeout: PutTimeout,
     /// How segments are encoded.
     pub encode: EncodeOptions,
+    /// Encodes segments that no producer waits for on threads of low priority. Off, they compete with
+    /// the listeners for the cores.
+    pub encode_in_background: bool,
     /// After how long an idempotent producer that is silent is forgotten
     /// (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
@@ -41,6 +44,7 @@ impl Default for PipelineConfig {
             upload: UploadLimits::default(),
             put_timeout: PutTimeout::default(),
             encode: EncodeOptions::default(),
+            encode_in_background: true,
             producer_id_expiration_ms: PRODUCER_ID_EXPIRATION_MS_DEFAULT,
             producer_id_expiration_check: Duration::from_secs(600),
         }

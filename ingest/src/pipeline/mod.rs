@@ -41,7 +41,7 @@ use crate::producer_state::ProducerSnapshot;
 use crate::recovery::Recovered;
 use crate::seams::{CommitSink, SegmentSink, SessionGuard, WalSink};
 use crate::stages::Stages;
-use crate::upload::Uploader;
+use crate::upload::{Encoders, Uploader};
 use crate::validate::TopicRules;
 
 pub use config::PipelineConfig;
@@ -134,7 +134,7 @@ impl Pipeline {
             encode: config.encode,
             timeout: config.put_timeout,
             metrics: seams.metrics,
-            encoders: Uploader::encoders(),
+            encoders: Encoders::new(config.encode_in_background),
         });
         let (progress_sender, progress) = watch::channel(Progress::default());
         let stop = Arc::new(tokio::sync::Notify::new());

@@ -370,7 +370,11 @@ pub(crate) struct RigOptions {
 impl Default for RigOptions {
     fn default() -> Self {
         Self {
-            config: PipelineConfig::default(),
+            config: PipelineConfig {
+                // The paused clock waits for the runtime's own threads only.
+                encode_in_background: false,
+                ..PipelineConfig::default()
+            },
             budget_bytes: 64 << 20,
             tail_bytes: 64 << 20,
             auto_sync: true,

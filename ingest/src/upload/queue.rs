@@ -149,6 +149,7 @@ mod tests {
     fn segment(sequence: u64, bytes: usize) -> Arc<SealedSegment> {
         Arc::new(SealedSegment {
             sequence,
+            urgent: false,
             bytes,
             pushed: 0,
             items: Mutex::default(),
