@@ -21,8 +21,13 @@ pub(super) async fn run(poll: &mut Poll<'_>, request: &FetchRequest) {
     let waiting = Waiting::begin(poll.fetcher().reader.metrics());
     let waiter = ReadWaiter::new(poll.logs().count().max(1), missing(poll, request));
     let (registrations, places) = register(poll, &waiter);
+    let mut stopping = poll.fetcher().stopping.subscribe();
     loop {
-        let in_time = timeout_at(deadline, waiter.ready()).await.is_ok();
+        let in_time = tokio::select! {
+            ready = timeout_at(deadline, waiter.ready()) => ready.is_ok(),
+            // The sender lives as long as the fetcher, which this fetch borrows.
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+        };
         let moved = waiter.take(missing(poll, request));
         let moved = moved.into_iter().filter_map(|key| places.get(key as usize));
         poll.read(moved.copied().collect()).await;

@@ -26,6 +26,7 @@ use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::rand::SharedRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId};
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::error::ReadError;
 use crate::log_reader::{Isolation, LogRead, LogReader};
@@ -157,6 +158,7 @@ pub struct Fetcher {
     sessions: FetchSessions,
     budgets: ClassBudgets,
     max_bytes: usize,
+    stopping: watch::Sender<bool>,
 }
 
 impl Fetcher {
@@ -168,7 +170,14 @@ impl Fetcher {
             sessions: FetchSessions::new(config.sessions, random, metrics),
             budgets: ClassBudgets::new(config.tail_response_bytes, config.backfill_response_bytes),
             max_bytes: config.max_bytes,
+            stopping: watch::Sender::new(false),
         })
+    }
+
+    /// Ends all waits, now and from now on: fetches answer with what there is. For a broker that is
+    /// about to stop, which clients with long polls would otherwise hold up.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
     }
 
     /// Answers `request`, after waiting for records as long as it says. Dropping the future ends the

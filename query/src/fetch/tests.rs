@@ -304,6 +304,23 @@ async fn what_does_not_fit_the_partition_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stopping_broker_ends_all_waits() {
+    let broker = TestBroker::new(usize::MAX).await;
+    let _logs = filled(&broker, 1, 0);
+    let fetcher = fetcher(&broker);
+    let names = names();
+    let start = Instant::now();
+    let poll = fetcher.fetch(waiting(vec![partition(0, 0)], 1), &names);
+    tokio::pin!(poll);
+    assert!(futures::poll!(&mut poll).is_pending());
+    fetcher.stop_waiting();
+    assert!(poll.await.expect("no session").partitions[0].result.is_ok());
+    let late = fetcher.fetch(waiting(vec![partition(0, 0)], 1), &names);
+    assert!(late.await.is_ok());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deleted_partition_ends_the_wait() {
     let broker = TestBroker::new(usize::MAX).await;
     let _logs = filled(&broker, 2, 0);

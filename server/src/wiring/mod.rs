@@ -27,6 +27,7 @@ use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::topics::TopicWriter;
 use alluvium_metadata::view::ClusterView;
+use alluvium_query::fetch::Fetcher;
 use alluvium_query::list_offsets::OffsetFinder;
 use alluvium_segment::record_batch::DecodeLimits;
 use anyhow::Context;
@@ -66,6 +67,7 @@ impl Basics {
 /// A running process.
 pub struct Running {
     session: Arc<Session>,
+    fetcher: Arc<Fetcher>,
     pipeline: Arc<Pipeline>,
     groups: Arc<GroupCoordinator>,
     listeners: Listeners,
@@ -153,11 +155,12 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
     let reader = storage::reader(&basics, &objects, &logs);
+    let fetcher = storage::fetcher(&basics, &reader);
     let broker = Broker {
         identity,
         view,
         topics: Arc::new(service),
-        fetcher: storage::fetcher(&basics, &reader),
+        fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
         reader,
         pipeline: Arc::clone(&pipeline),
@@ -172,6 +175,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     health.set(Readiness::Ready);
     Ok(Running {
         session,
+        fetcher,
         pipeline,
         groups,
         listeners,
@@ -202,6 +206,7 @@ impl Running {
     pub async fn stop(self) {
         self.health.set(Readiness::NotReady("stopping".to_owned()));
         self.stopping.cancel();
+        self.fetcher.stop_waiting();
         if tokio::time::timeout(self.shutdown_timeout, self.drain())
             .await
             .is_err()
