@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_cache::log::Logs;
+use alluvium_cache::segment_cache::SegmentCache;
 use alluvium_cache::tail::TailBudget;
 use alluvium_common::clock::{SharedClock, SystemClock};
 use alluvium_common::epoch::BrokerId;
@@ -70,6 +71,7 @@ pub struct Running {
     fetcher: Arc<Fetcher>,
     pipeline: Arc<Pipeline>,
     groups: Arc<GroupCoordinator>,
+    cache: SegmentCache,
     listeners: Listeners,
     health: Health,
     stopping: CancellationToken,
@@ -178,6 +180,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         fetcher,
         pipeline,
         groups,
+        cache: objects.cache,
         listeners,
         health,
         stopping,
@@ -228,6 +231,8 @@ impl Running {
         self.pipeline.flush().await;
         self.groups.close();
         self.pipeline.shutdown().await;
+        // What is in memory goes to the disk tier, so that the next start finds it there.
+        self.cache.close().await;
         if let Err(error) = self.session.close().await {
             warn!(%error, "the session could not be closed; it ends by itself");
         }
