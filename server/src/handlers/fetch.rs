@@ -33,6 +33,9 @@ const TOPIC_ID_VERSION_MIN: i16 = 13;
 /// First version whose answers name the leader's address (KIP-951).
 const NODE_ENDPOINTS_VERSION_MIN: i16 = 16;
 
+/// First version whose clients know zstd (KIP-110).
+const ZSTD_VERSION_MIN: i16 = 10;
+
 /// Answers Fetch, after waiting for records as long as the client wants.
 pub async fn handle(broker: &Broker, request: WireRequest, info: &RequestInfo) -> WireResponse {
     let isolation = isolation(request.isolation_level);
@@ -55,14 +58,30 @@ pub async fn handle(broker: &Broker, request: WireRequest, info: &RequestInfo) -
     };
     for partition in fetched.partitions {
         let topic = topic_of(&mut response.responses, &partition.topic);
-        topic
-            .partitions
-            .push(write_partition(broker, partition, isolation));
+        let written = if knows_codec(broker, &partition.topic, info.version) {
+            write_partition(broker, partition, isolation)
+        } else {
+            write_error(partition.partition.0, ErrorCode::UnsupportedCompressionType)
+        };
+        topic.partitions.push(written);
     }
     if info.version >= NODE_ENDPOINTS_VERSION_MIN {
         add_leader_hints(broker, &mut response);
     }
     response
+}
+
+/// Whether clients of `version` can read what the topic's own setting makes of every batch. What producers choose
+/// by themselves is passed on, as Kafka does.
+fn knows_codec(broker: &Broker, topic: &TopicKey, version: i16) -> bool {
+    const SETTING: &str = "compression.type";
+    if version >= ZSTD_VERSION_MIN {
+        return true;
+    }
+    let topic = broker.topic(&topic_ref(topic));
+    let own = topic.as_ref().and_then(|topic| topic.configs.get(SETTING));
+    let codec = own.or_else(|| broker.loaded.topic_defaults.get(SETTING));
+    codec.is_none_or(|codec| codec != "zstd")
 }
 
 /// The isolation level of a request. Unknown ones are the stricter one: never show more than was asked.

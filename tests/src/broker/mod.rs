@@ -393,7 +393,7 @@ impl Drop for Broker {
 }
 
 /// Waits until `holds`, looking again and again: for conditions of another process.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(

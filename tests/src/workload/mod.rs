@@ -132,6 +132,12 @@ impl Workload {
         }
     }
 
+    /// Ends at once. What was not answered by now stays out of the history: only what was acknowledged matters.
+    pub async fn abandon(mut self) {
+        self.producers.shutdown().await;
+        self.reader.shutdown().await;
+    }
+
     /// Starts nothing more, and waits until the fate of all that was sent is known. The broker must be there.
     pub async fn finish(mut self) {
         self.stop.send_replace(true);

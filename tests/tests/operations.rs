@@ -1,0 +1,321 @@
+//! What operators use: health, metrics, a clean stop, and the commands.
+
+use std::time::Duration;
+
+use alluvium_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use alluvium_protocol::messages::{OffsetCommitRequest, ProduceRequest};
+use alluvium_tests::broker::{Broker, BrokerOptions, alluvium, texts, until};
+use alluvium_tests::client::{
+    ALL, Client, RawConnection, batch, fetch_request, only, produce_request,
+};
+use alluvium_tests::s3::{S3Fault, S3Options, S3Server};
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn health_readiness_and_metrics_are_told() {
+    let broker = BrokerOptions::new().start().await;
+    let healthy = broker.http_get("/healthz").await.expect("an answer");
+    assert_eq!((healthy.status, healthy.body.as_str()), (200, "ok\n"));
+    let ready = broker.http_get("/readyz").await.expect("an answer");
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
+    let missing = broker.http_get("/nothing").await.expect("an answer");
+    assert_eq!(missing.status, 404);
+
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let topic = client.create_topic("orders", 1, &[]).await;
+    let before = broker.metrics().await;
+    client.produce_values(&topic, 0, &["a", "b", "c"]).await;
+    client.produce_values(&topic, 0, &["d"]).await;
+    let after = broker.metrics().await;
+    let grown = |name: &str| after.sum(name) - before.sum(name);
+    let names: Vec<_> = after.names().collect();
+    assert_eq!(grown("alluvium_ingest_records_total"), 4.0, "{names:#?}");
+    assert_eq!(grown("alluvium_ingest_batches_total"), 2.0);
+    let requests = "alluvium_kafka_requests_total{api=\"Produce\"}";
+    let counted = after.get(requests).unwrap_or(0.0) - before.get(requests).unwrap_or(0.0);
+    assert_eq!(counted, 2.0, "{names:#?}");
+    assert_eq!(after.sum("alluvium_kafka_connections"), 1.0);
+}
+
+#[tokio::test]
+async fn a_clean_stop_answers_what_was_read_and_is_quick() {
+    let mut broker = BrokerOptions::new().durability_object().start().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let topic = client.create_topic("orders", 1, &[]).await;
+    client.produce_values(&topic, 0, &["first"]).await;
+    // Idle clients and waiting readers do not hold it up.
+    let _idle = RawConnection::open(broker.address()).await;
+    let mut reader = Client::connect(&broker.endpoint()).await;
+    let waiting = fetch_request(12, &topic, 0, 1, 80_000);
+    reader.send(&waiting, 12).await.expect("sent");
+    let request = produce_request(12, ALL, &topic, vec![(0, batch(&["second"]))]);
+    let id = client.send(&request, 12).await.expect("sent");
+    // Read by the broker before it is told to stop: its end offset has moved or will without us.
+    until("the request was read", async || {
+        broker.metrics().await.sum("alluvium_ingest_batches_total") >= 2.0
+    })
+    .await;
+    let began = Instant::now();
+    let status = broker.terminate().await;
+    let took = began.elapsed();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(10), "stopping took {took:?}");
+    let response = client
+        .receive::<ProduceRequest>(id, 12)
+        .await
+        .expect("an answer");
+    let answer = only(only(response.responses).partition_responses);
+    assert_eq!((answer.error_code, answer.base_offset), (0, 1));
+    broker.restart().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    assert_eq!(client.values(&topic, 0).await, ["first", "second"]);
+}
+
+/// A bucket that is away must not keep a broker from ending: the rest is in the write-ahead log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_beside_a_dead_bucket_ends_in_time() {
+    let server = S3Server::start(S3Options::default())
+        .await
+        .expect("a server");
+    let options = BrokerOptions::new()
+        .s3(&server, "dead")
+        .set("shutdown.timeout.ms", 1_500);
+    let mut broker = options.start().await;
+    broker.expect_log("upload");
+    broker.expect_log("object store");
+    broker.expect_log("stopping took too long");
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let topic = client.create_topic("orders", 1, &[]).await;
+    client.produce_values(&topic, 0, &["kept"]).await;
+    server.faults().always("PutObject", S3Fault::SLOW_DOWN);
+    let began = Instant::now();
+    broker.terminate().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "stopping took {took:?}");
+    server.faults().heal();
+    broker.restart().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    assert_eq!(client.values(&topic, 0).await, ["kept"]);
+}
+
+fn assert_row(table: &str, cells: &[&str]) {
+    let found = table
+        .lines()
+        .any(|line| line.split_whitespace().eq(cells.iter().copied()));
+    assert!(found, "no row {cells:?} in\n{table}");
+}
+
+async fn refused(broker: &Broker, arguments: &[&str]) -> String {
+    let output = broker.command(arguments, "").await;
+    let (_, said) = texts(&output);
+    assert!(!output.status.success(), "alluvium {arguments:?} succeeded");
+    assert!(said.starts_with("error:"), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn topic_commands() {
+    let broker = BrokerOptions::new().start().await;
+    let created = broker
+        .command_ok(
+            &[
+                "topic",
+                "create",
+                "orders",
+                "-p",
+                "3",
+                "--set",
+                "retention.ms=1000",
+            ],
+            "",
+        )
+        .await;
+    assert_eq!(created, "created orders with 3 partitions\n");
+    assert!(
+        refused(&broker, &["topic", "create", "orders"])
+            .await
+            .contains("TOPIC_ALREADY_EXISTS")
+    );
+    assert!(
+        refused(&broker, &["topic", "create", "a/b"])
+            .await
+            .contains("INVALID_TOPIC")
+    );
+    let bad = ["topic", "create", "other", "--set", "no.such=1"];
+    assert!(refused(&broker, &bad).await.contains("no.such"));
+    let list = broker.command_ok(&["topic", "list"], "").await;
+    assert!(
+        list.lines().any(|line| line.starts_with("orders  3 ")),
+        "{list}"
+    );
+
+    broker
+        .command_ok(&["produce", "orders", "-p", "1"], "one\ntwo\n")
+        .await;
+    let described = broker
+        .command_ok(&["topic", "describe", "orders"], "")
+        .await;
+    assert_row(&described, &["1", "1", "0", "0", "2"]);
+    assert_row(&described, &["retention.ms", "1000"]);
+    let alter = [
+        "topic",
+        "alter",
+        "orders",
+        "-p",
+        "4",
+        "--set",
+        "alluvium.durability=object",
+        "--unset",
+        "retention.ms",
+    ];
+    broker.command_ok(&alter, "").await;
+    let described = broker
+        .command_ok(&["topic", "describe", "orders"], "")
+        .await;
+    assert_row(&described, &["alluvium.durability", "object"]);
+    assert!(!described.contains("retention.ms"), "{described}");
+    assert_row(&described, &["3", "1", "0", "0", "0"]);
+
+    broker.command_ok(&["topic", "delete", "orders"], "").await;
+    assert!(
+        refused(&broker, &["topic", "describe", "orders"])
+            .await
+            .contains("UNKNOWN_TOPIC")
+    );
+}
+
+#[tokio::test]
+async fn produce_and_consume_commands() {
+    let broker = BrokerOptions::new().start().await;
+    broker
+        .command_ok(&["topic", "create", "orders", "-p", "2"], "")
+        .await;
+    let sent = broker
+        .command(
+            &["produce", "orders", "-K", ":", "--compression", "zstd"],
+            "k1:a\nk2:b\nk1:c\n",
+        )
+        .await;
+    assert!(sent.status.success());
+    assert_eq!(texts(&sent).1, "3 records acknowledged\n");
+    let all = ["consume", "orders", "--from-beginning", "--exit-at-end"];
+    let read = broker.command_ok(&all, "").await;
+    let mut lines: Vec<_> = read.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a", "b", "c"]);
+    // Records of one key stay in one partition and in order.
+    assert!(read.find('a') < read.find('c'));
+    let json = broker
+        .command_ok(&[&all[..], &["--json"]].concat(), "")
+        .await;
+    let first: serde_json::Value = json
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .find(|record: &serde_json::Value| record["value"] == "a")
+        .expect("the first record");
+    assert_eq!(first["key"], "k1");
+    let partition = first["partition"].to_string();
+    let from = ["consume", "orders", "-p", &partition, "-o", "0", "-n", "1"];
+    assert_eq!(broker.command_ok(&from, "").await.lines().count(), 1);
+    assert!(
+        refused(&broker, &["consume", "missing"])
+            .await
+            .contains("UNKNOWN_TOPIC")
+    );
+    assert!(
+        refused(&broker, &["produce", "orders", "-p", "9"])
+            .await
+            .contains("partitions 0 to 1")
+    );
+    let elsewhere = ["topic", "--bootstrap", "127.0.0.1:1", "list"];
+    assert!(refused(&broker, &elsewhere).await.contains("127.0.0.1:1"));
+}
+
+#[tokio::test]
+async fn group_commands() {
+    let broker = BrokerOptions::new().start().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let topic = client.create_topic("orders", 1, &[]).await;
+    client.produce_values(&topic, 0, &["a", "b", "c"]).await;
+    let commit = OffsetCommitRequest {
+        group_id: "billing".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: topic.name.clone().into(),
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: 0,
+                committed_offset: 1,
+                committed_leader_epoch: -1,
+                ..OffsetCommitRequestPartition::default()
+            }],
+            ..OffsetCommitRequestTopic::default()
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    let response = client.call_version(&commit, 8).await;
+    assert_eq!(only(only(response.topics).partitions).error_code, 0);
+    let list = broker.command_ok(&["group", "list"], "").await;
+    assert!(
+        list.lines().any(|line| line.starts_with("billing")),
+        "{list}"
+    );
+    let described = broker
+        .command_ok(&["group", "describe", "billing"], "")
+        .await;
+    assert_row(&described, &["orders", "0", "1", "3", "2"]);
+    broker.command_ok(&["group", "delete", "billing"], "").await;
+    let list = broker.command_ok(&["group", "list"], "").await;
+    assert!(!list.contains("billing"), "{list}");
+}
+
+#[tokio::test]
+async fn verify_needs_a_stopped_broker_and_counts_what_is_there() {
+    let mut broker = BrokerOptions::new().start().await;
+    broker
+        .command_ok(&["topic", "create", "orders", "-p", "2"], "")
+        .await;
+    broker
+        .command_ok(&["produce", "orders"], "one\ntwo\nthree\n")
+        .await;
+    let folder = broker.folder().display().to_string();
+    let running = alluvium(&["verify", "--data-dir", &folder]).await;
+    let (_, said) = texts(&running);
+    assert!(
+        !running.status.success() && said.contains("in use"),
+        "{said}"
+    );
+    assert!(broker.terminate().await.success());
+    let (out, _) = texts(&broker.verify().await);
+    assert!(out.contains("1 topics, 2 partitions, 1 segments"), "{out}");
+    assert!(
+        out.contains("3 records") && out.contains("everything is in order"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn config_prints_every_setting_and_reads_its_own_output() {
+    let printed = alluvium(&["config"]).await;
+    let (text, _) = texts(&printed);
+    assert!(printed.status.success());
+    for key in [
+        "data.dir",
+        "socket.request.max.bytes",
+        "put.budget.per.second",
+    ] {
+        assert!(text.contains(key), "{key} is missing in\n{text}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("alluvium.toml");
+    std::fs::write(&file, text).expect("written");
+    let flags = ["--config", file.to_str().expect("a plain path")];
+    let broker = BrokerOptions::new().flags(&flags).start().await;
+    drop(broker);
+    let (topics, _) = texts(&alluvium(&["config", "--topic"]).await);
+    assert!(
+        topics.contains("cleanup.policy") && topics.contains("alluvium.durability"),
+        "{topics}"
+    );
+}

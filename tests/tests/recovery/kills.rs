@@ -1,0 +1,136 @@
+//! Kills under acknowledged load.
+
+use std::time::Duration;
+
+use alluvium_common::rand::Random;
+use alluvium_protocol::StrBytes;
+use alluvium_protocol::messages::IncrementalAlterConfigsRequest;
+use alluvium_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use alluvium_tests::broker::BrokerOptions;
+use alluvium_tests::client::{Client, only};
+use alluvium_tests::s3::{Latency, S3Fault, S3Options, S3Server};
+use tokio::time::sleep;
+
+use crate::world::{World, rounds};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn local_survives_kills() {
+    let mut world = World::start("local", BrokerOptions::new()).await;
+    for _ in 0..rounds() {
+        world.some_load().await;
+        world.kill_and_restart().await;
+    }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn object_survives_kills() {
+    let mut world = World::start("object", BrokerOptions::new().durability_object()).await;
+    for _ in 0..rounds() {
+        world.some_load().await;
+        world.kill_and_restart().await;
+    }
+    world.finish().await;
+}
+
+/// The suite itself is put to the test: a broker that forgets its log is found out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_write_ahead_log_is_noticed() {
+    let options = BrokerOptions::new().set("segment.upload.ms", 3_600_000);
+    let mut world = World::start_with("forgetful", options).await;
+    world.some_load().await;
+    world.broker.kill();
+    std::fs::remove_dir_all(world.broker.folder().join("wal")).expect("removed");
+    world.broker.restart().await;
+    let report = world.judge().await;
+    assert!(report.lost > 0, "{report}");
+    assert!(!report.violations.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switching_durability_survives_kills() {
+    let mut world = World::start("switched", BrokerOptions::new().quick_puts()).await;
+    for round in 0..rounds() {
+        world.some_load().await;
+        set_durability(&world, if round % 2 == 0 { "object" } else { "local" }).await;
+        world.some_load().await;
+        world.kill_and_restart().await;
+        set_durability(&world, if round % 3 == 0 { "local" } else { "object" }).await;
+    }
+    world.finish().await;
+}
+
+async fn set_durability(world: &World, class: &str) {
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 2,
+            resource_name: StrBytes::copy_of(&world.topic.name),
+            configs: vec![AlterableConfig {
+                name: "alluvium.durability".into(),
+                config_operation: 0,
+                value: Some(StrBytes::copy_of(class)),
+            }],
+        }],
+        validate_only: false,
+    };
+    let mut client = Client::connect(&world.broker.endpoint()).await;
+    let answer = only(client.call(&request).await.responses);
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_during_the_start_lose_nothing() {
+    let mut world = World::start("killed while starting", BrokerOptions::new().quick_puts()).await;
+    for _ in 0..rounds() {
+        world.some_load().await;
+        world.broker.kill();
+        for _ in 0..3 {
+            world.broker.spawn();
+            // Not to wait for anything: the moment of the kill is what differs from round to round.
+            sleep(Duration::from_millis(world.random.below(150))).await;
+            world.broker.kill();
+        }
+        world.restart().await;
+    }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stops_under_load_lose_nothing() {
+    let mut world = World::start("stopped", BrokerOptions::new().quick_puts()).await;
+    for _ in 0..rounds() {
+        world.some_load().await;
+        let status = world.broker.terminate().await;
+        assert!(status.success(), "{status}");
+        world.restart().await;
+    }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_bucket_and_kills_lose_nothing() {
+    let server = S3Server::start(S3Options::default())
+        .await
+        .expect("a server");
+    let options = BrokerOptions::new()
+        .durability_object()
+        .s3(&server, "faults");
+    let mut world = World::start("failing bucket", options).await;
+    world.broker.expect_log("object store");
+    for _ in 0..rounds() {
+        server.faults().set_latency(Some(Latency::CLOUD));
+        server.faults().sometimes(60, S3Fault::SLOW_DOWN);
+        server.faults().sometimes(40, S3Fault::INTERNAL_ERROR);
+        server.faults().sometimes(60, S3Fault::LoseReply);
+        world.some_load().await;
+        world.broker.kill();
+        // What comes up must not need the bucket to be well all the time, but the probe says no to one that is not.
+        server.faults().heal();
+        server.faults().set_latency(Some(Latency::CLOUD));
+        world.restart().await;
+    }
+    server.faults().heal();
+    world.finish().await;
+}
