@@ -21,7 +21,8 @@ const PARTITIONS_MAX: i32 = 2000;
 
 /// What may be done with a topic where everything is allowed, as bits by number of Kafka's `AclOperation`: READ 3,
 /// WRITE 4, CREATE 5, DELETE 6, ALTER 7, DESCRIBE 8, DESCRIBE_CONFIGS 10, ALTER_CONFIGS 11.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const ALL_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Answers DescribeTopicPartitions.
 pub async fn handle(

@@ -11,6 +11,7 @@ use alluvium_protocol::messages::{MetadataRequest, MetadataResponse};
 use alluvium_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
+use super::{describe_cluster, describe_topic_partitions};
 use crate::broker::{Broker, TopicRef};
 use crate::dispatch::RequestInfo;
 use crate::error_map;
@@ -23,6 +24,11 @@ pub async fn handle(
 ) -> MetadataResponse {
     let create = (info.version < 4 || request.allow_auto_topic_creation)
         && broker.loaded.config.auto_create_topics_enable;
+    let operations_asked = request.include_topic_authorized_operations;
+    let cluster_authorized_operations = match request.include_cluster_authorized_operations {
+        true => describe_cluster::ALL_OPERATIONS,
+        false => i32::MIN,
+    };
     let mut topics = Vec::new();
     match wanted(request.topics, info.version) {
         None => {
@@ -36,6 +42,11 @@ pub async fn handle(
             }
         }
     }
+    if operations_asked {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = describe_topic_partitions::ALL_OPERATIONS;
+        }
+    }
     let identity = &broker.identity;
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
@@ -46,6 +57,7 @@ pub async fn handle(
         }],
         cluster_id: Some(identity.cluster_id.clone()),
         controller_id: identity.broker_id.0,
+        cluster_authorized_operations,
         topics,
         ..MetadataResponse::default()
     }

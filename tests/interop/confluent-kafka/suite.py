@@ -37,6 +37,9 @@ from harness import DEADLINE_SECONDS, bootstrap_argument, expect, past_ms, run, 
 ARGUMENTS = bootstrap_argument()
 BOOTSTRAP = {"bootstrap.servers": ARGUMENTS.bootstrap}
 ADMIN = AdminClient(BOOTSTRAP)
+# Without an authorizer everything is allowed that makes sense for the subject.
+TOPIC_OPERATIONS = {"READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"}
+CLUSTER_OPERATIONS = {"CREATE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS", "ALTER_CONFIGS", "IDEMPOTENT_WRITE"}
 NO_UUID = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
@@ -450,11 +453,12 @@ def offsets_of_unknown_group():
 
 def create_describe_delete_topic():
     topic = new_topic("admin", partitions=3, retention_ms="86400000", max_message_bytes="123456")
-    described = finish(ADMIN.describe_topics(TopicCollection([topic])))[topic]
+    described = finish(ADMIN.describe_topics(TopicCollection([topic]), include_authorized_operations=True))[topic]
     expect([p.id for p in described.partitions], [0, 1, 2], "partitions")
     expect(all(p.leader is not None and p.leader.id >= 0 for p in described.partitions), True, "every partition has a leader")
     expect(str(described.topic_id) != NO_UUID, True, "a topic id")
     expect(described.is_internal, False, "internal")
+    expect({operation.name for operation in described.authorized_operations}, TOPIC_OPERATIONS, "operations that are allowed")
     expect(topic in ADMIN.list_topics(timeout=DEADLINE_SECONDS).topics, True, "topic in the list")
     expect(error_of(ADMIN.create_topics([NewTopic(topic, 1)])[topic]), KafkaError.TOPIC_ALREADY_EXISTS, "creating it again")
     finish(ADMIN.delete_topics([topic]))
@@ -560,7 +564,8 @@ def delete_records():
 
 
 def cluster_and_broker_configs():
-    cluster = ADMIN.describe_cluster().result(DEADLINE_SECONDS)
+    cluster = ADMIN.describe_cluster(include_authorized_operations=True).result(DEADLINE_SECONDS)
+    expect({operation.name for operation in cluster.authorized_operations}, CLUSTER_OPERATIONS, "operations that are allowed")
     expect(bool(cluster.cluster_id), True, "a cluster id")
     expect(len(cluster.nodes), 1, "brokers")
     expect(cluster.controller is not None and cluster.controller.id == cluster.nodes[0].id, True, "the controller is the broker")
