@@ -19,9 +19,11 @@ pub fn append(error: &AppendError) -> ErrorCode {
         AppendError::Deleted(_) => ErrorCode::UnknownTopicOrPartition,
         AppendError::Corrupt(_) => ErrorCode::CorruptMessage,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-        AppendError::UnsupportedMagic(_) => ErrorCode::UnsupportedForMessageFormat,
         AppendError::UnsupportedCodec(_) => ErrorCode::UnsupportedCompressionType,
-        AppendError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
+        // Kafka's word for old formats too, from Produce version 3 on.
+        AppendError::InvalidRecord { .. } | AppendError::UnsupportedMagic(_) => {
+            ErrorCode::InvalidRecord
+        }
         AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         AppendError::Sequence(SequenceError::OutOfOrder { .. }) => {
             ErrorCode::OutOfOrderSequenceNumber

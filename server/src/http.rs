@@ -1,6 +1,6 @@
 //! The HTTP listener: metrics for Prometheus, health and readiness for orchestrators.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
@@ -25,10 +25,14 @@ pub enum Readiness {
     NotReady(String),
 }
 
+/// Tells what keeps the process from serving well, if anything does.
+type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Shared by whoever changes the state and the HTTP listener.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Health {
     readiness: Arc<RwLock<Readiness>>,
+    check: Arc<OnceLock<Check>>,
 }
 
 impl Health {
@@ -36,6 +40,22 @@ impl Health {
     pub fn starting() -> Self {
         Self {
             readiness: Arc::new(RwLock::new(Readiness::NotReady("starting".to_owned()))),
+            check: Arc::default(),
+        }
+    }
+
+    /// Asked at each /readyz of a process that is otherwise ready. Set once.
+    pub fn check_with(&self, check: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        let set = self.check.set(Box::new(check));
+        debug_assert!(set.is_ok(), "a process has one check");
+    }
+
+    fn now(&self) -> Readiness {
+        let readiness = self.readiness.read().clone();
+        let trouble = self.check.get().and_then(|check| check());
+        match (readiness, trouble) {
+            (Readiness::Ready, Some(trouble)) => Readiness::NotReady(trouble),
+            (readiness, _) => readiness,
         }
     }
 
@@ -81,11 +101,32 @@ async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
 }
 
 async fn ready(State(state): State<HttpState>) -> impl IntoResponse {
-    match &*state.health.readiness.read() {
+    match state.health.now() {
         Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
         Readiness::NotReady(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("not ready: {reason}\n"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn trouble_makes_a_ready_process_not_ready() {
+        let health = Health::starting();
+        assert_eq!(health.now(), Readiness::NotReady("starting".to_owned()));
+        health.set(Readiness::Ready);
+        assert_eq!(health.now(), Readiness::Ready);
+        let failed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&failed);
+        health.check_with(move || seen.load(Ordering::Relaxed).then(|| "disk".to_owned()));
+        assert_eq!(health.now(), Readiness::Ready);
+        failed.store(true, Ordering::Relaxed);
+        assert_eq!(health.now(), Readiness::NotReady("disk".to_owned()));
     }
 }

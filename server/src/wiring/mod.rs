@@ -174,6 +174,14 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         loaded: basics.loaded,
     };
     let listeners = listeners.serve_kafka(Arc::new(broker), &config, stopping.clone(), http);
+    let written = Arc::clone(&pipeline);
+    health.check_with(move || {
+        let failed = written.stats().wal_failed;
+        failed.then(|| {
+            "the write-ahead log failed; topics of durability local are refused until a restart on a healthy disk"
+                .to_owned()
+        })
+    });
     health.set(Readiness::Ready);
     Ok(Running {
         session,
