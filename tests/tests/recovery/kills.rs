@@ -20,8 +20,11 @@ use crate::world::{World, rounds};
 async fn local_survives_kills() {
     let options = BrokerOptions::new().set("segment.upload.ms", 20);
     let mut world = World::start_with("local", options).await;
-    for _ in 0..rounds() {
+    for round in 0..rounds() {
         world.some_load().await;
+        if round % 3 == 2 {
+            world.some_commits().await;
+        }
         world.kill_and_restart().await;
     }
     world.finish().await;

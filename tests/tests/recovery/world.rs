@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_common::rand::{Random, SeededRandom};
-use alluvium_tests::broker::{Broker, BrokerOptions};
+use alluvium_tests::broker::{Broker, BrokerOptions, until};
 use alluvium_tests::client::{Client, Topic};
 use alluvium_tests::history::{Recorder, Report, check};
 use alluvium_tests::workload::{Workload, WorkloadOptions, read_all};
@@ -15,6 +15,9 @@ const ROUNDS_DEFAULT: usize = 5;
 pub const PARTITIONS: i32 = 3;
 /// Records acknowledged between two kills: enough to be in the middle of things, at a different place each time.
 const RECORDS_BETWEEN_KILLS: std::ops::Range<u64> = 30..400;
+
+/// The first commit of a life holds what was recovered; the log is given back after it.
+const COMMITS: f64 = 3.0;
 
 pub fn rounds() -> usize {
     std::env::var(ROUNDS_VARIABLE)
@@ -62,6 +65,15 @@ impl World {
         let width = RECORDS_BETWEEN_KILLS.end - RECORDS_BETWEEN_KILLS.start;
         let records = RECORDS_BETWEEN_KILLS.start + self.random.below(width);
         self.workload.acknowledge(records).await;
+    }
+
+    /// Lets this life upload and commit: what it found in the write-ahead log, and more.
+    pub async fn some_commits(&self) {
+        until("segments are committed", async || {
+            let metrics = self.broker.metrics().await;
+            metrics.sum("alluvium_ingest_commit_seconds_count") >= COMMITS
+        })
+        .await;
     }
 
     pub async fn restart(&mut self) {
