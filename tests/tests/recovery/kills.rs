@@ -57,6 +57,8 @@ async fn a_forgotten_write_ahead_log_is_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn switching_durability_survives_kills() {
     let mut world = World::start("switched", BrokerOptions::new().quick_puts()).await;
+    // `local` batches in the log behind `object` ones that were lost with the memory: neither was acknowledged.
+    world.broker.expect_log("do not continue the log");
     for round in 0..rounds() {
         world.some_load().await;
         set_durability(&world, if round % 2 == 0 { "object" } else { "local" }).await;
