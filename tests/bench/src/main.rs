@@ -4,6 +4,7 @@ mod client;
 mod clock;
 mod disk;
 mod driver;
+mod memory;
 mod metrics;
 mod payload;
 mod plan;
@@ -23,6 +24,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use memory::Occupied;
 use plan::Scale;
 use report::Report;
 use suite::Suite;
@@ -106,6 +108,8 @@ fn compare(args: &Compare) -> Result<()> {
     let mut report = Report::default();
     report.context = context(&work)?;
     for &kind in kinds {
+        let occupied = Occupied::free_memory();
+        eprintln!("holding {} MiB of free memory", occupied.mib());
         let result = Suite {
             systems: &systems,
             kind,

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Start;
 use crate::driver::Target;
+use crate::memory::Occupied;
 use crate::plan::Scale;
 use crate::procfs;
 use crate::scenario;
@@ -49,6 +50,7 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     } else {
         Scale::full()
     };
+    let _occupied = Occupied::free_memory();
     let mut broker = args
         .start
         .systems(true)?
@@ -144,7 +146,7 @@ fn functions(mut perf: Child, data: &Path, out: &Path) -> Result<()> {
         .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
         .take(45)
     {
-        println!("{}", line.trim_end());
+        println!("  {}", line.replace('|', "  ").trim_end());
     }
     Ok(())
 }
