@@ -56,6 +56,12 @@ pub(super) fn try_compress(
     }
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
+        // The trial comes before the block is gathered: what cannot be compressed is not copied for it.
+        if raw_length > 4 * SAMPLE_BYTES {
+            gather_sample(entries, raw_length, scratch);
+            compress_if_worthwhile(scratch, level)?;
+            scratch.clear();
+        }
         for entry in entries {
             entry.batch.copy_to(scratch);
         }
@@ -67,19 +73,28 @@ pub(super) fn try_compress(
     })
 }
 
-fn compress_if_worthwhile(raw: &[u8], level: i32) -> Option<Bytes> {
-    let pays = |compressed: usize, raw: usize| compressed * 100 <= raw * WORTHWHILE_PERCENT;
-    if raw.len() > 4 * SAMPLE_BYTES {
-        let start = (raw.len() - SAMPLE_BYTES) / 2;
-        let sample = &raw[start..start + SAMPLE_BYTES];
-        let compressed = compression::zstd::compress(sample, level).ok()?;
-        if !pays(compressed.len(), sample.len()) {
-            return None;
+/// Appends [`SAMPLE_BYTES`] from the middle of the block, of however many batches that takes.
+fn gather_sample(entries: &[SegmentEntry], raw_length: usize, sample: &mut Vec<u8>) {
+    let mut before = (raw_length - SAMPLE_BYTES) / 2;
+    for entry in entries {
+        let body = entry.batch.body();
+        if before < body.len() {
+            let end = body.len().min(before + SAMPLE_BYTES - sample.len());
+            sample.extend_from_slice(&body[before..end]);
+            before = 0;
+        } else {
+            before -= body.len();
+        }
+        if sample.len() == SAMPLE_BYTES {
+            return;
         }
     }
+}
+
+fn compress_if_worthwhile(raw: &[u8], level: i32) -> Option<Bytes> {
     // A compressor that fails (out of memory) costs space, not the segment.
     let mut compressed = compression::zstd::compress(raw, level).ok()?;
-    if !pays(compressed.len(), raw.len()) {
+    if compressed.len() * 100 > raw.len() * WORTHWHILE_PERCENT {
         return None;
     }
     compressed.shrink_to_fit();
