@@ -10,8 +10,9 @@ use super::names::{Kind, name};
 use super::pool::{Files, Pool, ReadyFile, SpareFile, UsedFile};
 use super::slot::FilePin;
 
-/// Spare files kept for reuse; more are removed. One is in use soon, one more smooths a burst.
-const SPARE_FILES_MAX: usize = 2;
+/// Spare files kept for reuse; more are removed. Files come back in bursts, as many as a segment in flight
+/// and its successors pin; each removed too early is written full of zeroes again for the next burst.
+const SPARE_FILES_MAX: usize = 8;
 
 /// Zeroes written at once while a file is preallocated.
 const ZEROES_BYTES: usize = 1 << 20;
