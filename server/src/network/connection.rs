@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::frame_reader::{Frame, FrameReader, ReadError, ReadLimits, RequestBudgets};
 use super::response_writer::{ChunkQueue, send};
 
-/// Requests of one connection that may be read before the first is answered. Idempotent clients keep 5 in flight,
-/// others may send a thousand a second, each of which waits for a PUT in the `object` class. Their bytes are bounded
-/// separately by the request memory; this bounds what a future and its place in the queue take, some hundred bytes.
-const REQUESTS_IN_FLIGHT_MAX: usize = 512;
+/// Requests of one connection that may be read before the first is answered. Idempotent clients keep 5 in flight;
+/// librdkafka otherwise sends one per partition and linger, thousands a second, each of which waits for a PUT in the
+/// `object` class, of which there may be four a second. What all of them take is bounded by the request memory.
+const REQUESTS_IN_FLIGHT_MAX: usize = 4096;
 /// Response bytes collected into one write. More would delay the first of them.
 const WRITE_BYTES_TARGET: usize = 256 * 1024;
 

@@ -4,6 +4,7 @@
 //! for it exists. While the budget is used up nothing is read, so TCP pushes back on the client.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_ingest::backpressure::{ByteBudget, FramePermit};
@@ -13,9 +14,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
+use super::buffer_pool::BufferPool;
+
 /// Bytes read ahead in one go, enough for most requests that are not Produce. Larger frames get a buffer
 /// of exactly their size.
 const READ_AHEAD_BYTES: usize = 8 * 1024;
+/// What a request takes of the budget at least: its decoded form, its tickets and its places in queues are
+/// memory too, and a client may have thousands of tiny requests in flight.
+const REQUEST_BYTES_MIN: usize = 1024;
 /// A request begins with its API key.
 const API_KEY_BYTES: usize = 2;
 
@@ -66,6 +72,8 @@ pub struct RequestBudgets {
     pub produce: ByteBudget,
     /// For all others, held while they are decoded.
     pub other: ByteBudget,
+    /// Buffers for large requests.
+    pub buffers: Arc<BufferPool>,
 }
 
 impl RequestBudgets {
@@ -111,7 +119,8 @@ impl<S: AsyncRead + Unpin> FrameReader<S> {
     /// The next frame. Not to be called again after an error.
     pub async fn next(&mut self) -> Result<Frame, ReadError> {
         let (length, api_key) = self.head().await?;
-        let permit = self.budgets.of(api_key).acquire(length).await;
+        let budget = self.budgets.of(api_key);
+        let permit = budget.acquire(length.max(REQUEST_BYTES_MIN)).await;
         let bytes = if self.buffer.len() >= length {
             self.buffer.split_to(length).freeze()
         } else {
@@ -169,12 +178,13 @@ impl<S: AsyncRead + Unpin> FrameReader<S> {
     /// A frame that is not wholly in the read-ahead buffer gets a buffer of its own, read into directly and
     /// never beyond its end.
     async fn large(&mut self, length: usize) -> Result<Bytes, ReadError> {
-        let mut frame = BytesMut::with_capacity(length);
+        let mut buffer = self.budgets.buffers.take(length);
+        let frame = buffer.bytes_mut();
         frame.extend_from_slice(&self.buffer.split());
         while frame.len() < length {
             let missing = (length - frame.len()) as u64;
             let mut limited = (&mut self.stream).take(missing);
-            match timeout(self.limits.stall, limited.read_buf(&mut frame)).await {
+            match timeout(self.limits.stall, limited.read_buf(frame)).await {
                 Ok(Ok(0)) => return Err(cut_off()),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(error.into()),
@@ -187,7 +197,7 @@ impl<S: AsyncRead + Unpin> FrameReader<S> {
                 }
             }
         }
-        Ok(frame.freeze())
+        Ok(buffer.freeze())
     }
 }
 

@@ -18,6 +18,9 @@ use super::frame_reader::{ReadError, RequestBudgets};
 /// Pause after accept failed, for instance for want of file descriptors: trying again at once would spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Request buffers that nobody needed for this long are given back to the system.
+const BUFFERS_TRIM: Duration = Duration::from_secs(10);
+
 /// Makes the handler of one connection.
 pub trait HandlerFactory: Send + Sync + 'static {
     /// For the client at `peer`, which connected to `local`.
@@ -44,9 +47,14 @@ pub struct ListenerSeams {
 pub async fn serve(listener: TcpListener, seams: ListenerSeams) {
     let places = Arc::new(Semaphore::new(seams.connections_max));
     let connections = TaskTracker::new();
+    let mut trim = tokio::time::interval(BUFFERS_TRIM);
     loop {
         let accepted = tokio::select! {
             () = seams.stopping.cancelled() => break,
+            _ = trim.tick() => {
+                seams.budgets.buffers.trim();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {

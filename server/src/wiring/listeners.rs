@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::config::{Config, Endpoint};
 use crate::dispatch::Dispatchers;
 use crate::http::{self, Health};
+use crate::network::buffer_pool::BufferPool;
 use crate::network::connection::ConnectionLimits;
 use crate::network::frame_reader::{ReadLimits, RequestBudgets};
 use crate::network::listener::{self, ListenerSeams};
@@ -22,6 +23,8 @@ use crate::network::listener::{self, ListenerSeams};
 /// Memory for requests other than Produce while they are decoded. They are small; the bound is for those that
 /// are not what they seem.
 const OTHER_REQUESTS_BYTES: usize = 128 << 20;
+/// Buffers of large requests kept for the next ones. About as much comes back at once when a segment is committed.
+const IDLE_BUFFERS_BYTES: usize = 96 << 20;
 
 /// Bound sockets, not yet served.
 pub struct BoundListeners {
@@ -114,6 +117,7 @@ impl BoundListeners {
             budgets: RequestBudgets {
                 produce: broker.pipeline.budget().clone(),
                 other: ByteBudget::new(OTHER_REQUESTS_BYTES),
+                buffers: BufferPool::new(IDLE_BUFFERS_BYTES),
             },
             metrics: broker.metrics.clone(),
             handlers: Arc::new(Dispatchers(broker)),

@@ -84,6 +84,7 @@ fn connect() -> Client {
     let budgets = RequestBudgets {
         produce: alluvium_ingest::backpressure::ByteBudget::new(4 << 20),
         other: alluvium_ingest::backpressure::ByteBudget::new(4 << 20),
+        buffers: crate::network::buffer_pool::BufferPool::new(1 << 20),
     };
     let serving = serve(
         reader,
