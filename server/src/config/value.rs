@@ -37,20 +37,21 @@ const BYTE_UNITS: [(&str, u64); 8] = [
     ("b", 1),
 ];
 
+/// A whole number, with or without one of `units`; `None` if it is neither or too large.
+fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (digits, factor) = units
+        .iter()
+        .find_map(|(unit, factor)| lower.strip_suffix(unit).map(|rest| (rest, *factor)))
+        .unwrap_or((lower.as_str(), 1));
+    digits.trim().parse::<u64>().ok()?.checked_mul(factor)
+}
+
 impl SettingValue for ByteSize {
     const KIND: &'static str = "bytes";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let lower = text.trim().to_ascii_lowercase();
-        let (digits, factor) = BYTE_UNITS
-            .iter()
-            .find_map(|(unit, factor)| lower.strip_suffix(unit).map(|rest| (rest, *factor)))
-            .unwrap_or((lower.as_str(), 1));
-        digits
-            .trim()
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(factor))
+        parse_with_unit(text, &BYTE_UNITS)
             .map(ByteSize)
             .ok_or_else(|| "expected a number of bytes such as 1048576 or 1MiB".to_owned())
     }
@@ -77,16 +78,7 @@ impl SettingValue for Millis {
     const KIND: &'static str = "milliseconds";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let lower = text.trim().to_ascii_lowercase();
-        let (digits, factor) = TIME_UNITS
-            .iter()
-            .find_map(|(unit, factor)| lower.strip_suffix(unit).map(|rest| (rest, *factor)))
-            .unwrap_or((lower.as_str(), 1));
-        digits
-            .trim()
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(factor))
+        parse_with_unit(text, &TIME_UNITS)
             .map(Millis)
             .ok_or_else(|| "expected milliseconds such as 500, or 5s, 10m, 1h".to_owned())
     }
