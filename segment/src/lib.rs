@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod crc;
 mod error;
 pub mod footer;
 pub mod object_key;

@@ -127,7 +127,7 @@ pub fn encode_head(salt: u64, header: &FrameHeader, batch: &StoredBatch) -> [u8;
     let header_crc = header_crc(salt, &out);
     out[HEADER_CRC_AT..FRAME_HEADER_BYTES].copy_from_slice(&header_crc.to_le_bytes());
     out[FRAME_HEADER_BYTES..].copy_from_slice(batch.prefix());
-    let crc = crc32c::crc32c_append(frame_crc(salt, &out[8..]), batch.body());
+    let crc = batch.append_crc(frame_crc(salt, &out[8..]));
     out[4..8].copy_from_slice(&crc.to_le_bytes());
     out
 }

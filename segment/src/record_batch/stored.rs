@@ -6,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::compression::Codec;
 use super::error::BatchError;
-use super::header::{Attributes, BatchHeader, HEADER_BYTES, PREFIX_BYTES, array_at};
+use super::header::{Attributes, BatchHeader, CRC_STARTS_AT, HEADER_BYTES, PREFIX_BYTES, array_at};
 use super::record::{DecodeLimits, RecordIter};
+use crate::crc::append_known;
 
 /// A batch as it is stored: a prefix of our own (base offset, length, leader epoch) and the body,
 /// all bytes from the magic on, a slice of the producer's request that is never copied.
@@ -119,6 +120,16 @@ impl StoredBatch {
     /// All bytes after the prefix.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// The CRC-32C of the bytes that `crc_before` covers, followed by the body. Taken from the batch's own checksum,
+    /// which must be right, as it is once [`super::check_crc`] has passed: if it is not, what is stored with
+    /// this checksum is refused when it is read.
+    pub fn append_crc(&self, crc_before: u32) -> u32 {
+        // The body begins with the magic and the checksum, neither of which the checksum covers.
+        let (head, checked) = self.body.split_at(CRC_STARTS_AT - PREFIX_BYTES);
+        let own = u32::from_be_bytes(array_at(head, 1));
+        append_known(crc32c::crc32c_append(crc_before, head), own, checked)
     }
 
     /// The batch as two slices, to be written one after the other; the body is not copied.

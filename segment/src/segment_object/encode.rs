@@ -151,7 +151,7 @@ impl ObjectBuilder {
         let mut crc = 0;
         for SegmentEntry { batch, .. } in entries {
             crc = crc32c::crc32c_append(crc, batch.prefix());
-            crc = crc32c::crc32c_append(crc, batch.body());
+            crc = batch.append_crc(crc);
             self.prefixes.extend_from_slice(batch.prefix());
             self.pieces.push(Piece::Batch(batch.body().clone()));
             self.position += batch.size_bytes() as u64;
