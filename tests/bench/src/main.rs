@@ -108,8 +108,7 @@ fn compare(args: &Compare) -> Result<()> {
     let mut report = Report::default();
     report.context = context(&work)?;
     for &kind in kinds {
-        let occupied = Occupied::free_memory();
-        eprintln!("holding {} MiB of free memory", occupied.mib());
+        let _occupied = Occupied::free_memory();
         let result = Suite {
             systems: &systems,
             kind,
