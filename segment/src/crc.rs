@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn bytes(length: usize) -> Vec<u8> {
-        (0..length).map(|i| (i * i >> 3 ^ i) as u8).collect()
+        (0..length).map(|i| (((i * i) >> 3) ^ i) as u8).collect()
     }
 
     #[test]
