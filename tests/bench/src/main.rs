@@ -107,8 +107,9 @@ fn compare(args: &Compare) -> Result<()> {
     };
     let mut report = Report::default();
     report.context = context(&work)?;
+    eprintln!("occupying free memory; on a machine that has used little of it this takes a minute");
+    let _occupied = Occupied::free_memory(&work)?;
     for &kind in kinds {
-        let _occupied = Occupied::free_memory();
         let result = Suite {
             systems: &systems,
             kind,

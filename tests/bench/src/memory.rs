@@ -1,25 +1,28 @@
 //! Keeps the memory of a virtual machine from deciding the comparison.
 //!
-//! A hypervisor may take back pages that the guest has freed (free page reporting). The next use of such a page is a fault
-//! in the host, and the guest books it as CPU time of whoever writes there: measured, 2 CPU-seconds per GB of
-//! file written, ten times the cost of the copy. Which broker is hit, and how often, is chance. So free memory is held
-//! by this program while a system is measured: brokers then get pages that the page cache gives up, as on a machine that
-//! has run for a day.
+//! A hypervisor may take back pages that the guest has freed (free page reporting), and a fresh guest has not been
+//! given most of its pages yet. The next use of such a page is a fault in the host, and the guest books it as CPU time of
+//! whoever writes there: measured, 2 CPU-seconds per GB of file written, ten times the cost of the copy. Which broker is
+//! hit, and how often, is chance. So the page cache is filled while a system is measured, with a file that is one
+//! large hole: brokers then get pages that the page cache gives up, as on a machine that has run for a day.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Left free, for whatever else runs.
-const LEFT_FREE_BYTES: u64 = 768 << 20;
-/// Less than this is not worth taking.
-const STEP_BYTES: u64 = 128 << 20;
+const LEFT_FREE_BYTES: u64 = 512 << 20;
+/// Read at once.
+const STEP_BYTES: usize = 1 << 20;
 /// The kernel offers free pages to the hypervisor after two seconds; before that they are cheap to take.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Free memory held until dropped, also what becomes free meanwhile.
+/// Free memory kept in the page cache until dropped, also what becomes free meanwhile.
 #[derive(Debug)]
 pub struct Occupied {
     stop: Arc<AtomicBool>,
@@ -27,22 +30,25 @@ pub struct Occupied {
 }
 
 impl Occupied {
-    /// Holds what is free but for [`LEFT_FREE_BYTES`], and never more than half of what is available.
-    pub fn free_memory() -> Self {
+    /// Fills the page cache until [`LEFT_FREE_BYTES`] are left. `folder` must not be on a file system that lives in
+    /// memory: its holes take none.
+    pub fn free_memory(folder: &Path) -> io::Result<Self> {
+        let mut filler = Filler::new(folder)?;
         let stop = Arc::new(AtomicBool::new(false));
+        filler.fill(&stop)?;
         let stopped = stop.clone();
-        let mut held = Vec::new();
-        take(&mut held);
         let holder = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 thread::park_timeout(LOOK_EVERY);
-                take(&mut held);
+                if let Err(error) = filler.fill(&stopped) {
+                    return eprintln!("free memory is no longer occupied: {error}");
+                }
             }
         });
-        Self {
+        Ok(Self {
             stop,
             holder: Some(holder),
-        }
+        })
     }
 }
 
@@ -57,26 +63,53 @@ impl Drop for Occupied {
     }
 }
 
-/// Takes what is free; gives back when others need it.
-fn take(held: &mut Vec<Vec<u8>>) {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = meminfo.lines().find(|line| line.starts_with(name))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kib * 1024)
-    };
-    let available = field("MemAvailable:").unwrap_or(0);
-    let held_bytes: u64 = held.iter().map(|bytes| bytes.len() as u64).sum();
-    if held_bytes > available {
-        held.pop();
-        return;
+/// Reads a hole round and round. It is larger than memory, so what comes next is not in the page cache any more.
+struct Filler {
+    file: File,
+    file_bytes: u64,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+impl Filler {
+    fn new(folder: &Path) -> io::Result<Self> {
+        let path = folder.join("hole");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        // Without a name it goes when this process ends, however that happens.
+        fs::remove_file(&path)?;
+        let file_bytes = 2 * meminfo("MemTotal:")?;
+        file.set_len(file_bytes)?;
+        Ok(Self {
+            file,
+            file_bytes,
+            position: 0,
+            buffer: vec![0; STEP_BYTES],
+        })
     }
-    let free = field("MemFree:")
-        .unwrap_or(0)
-        .saturating_sub(LEFT_FREE_BYTES);
-    let bytes = free.min(available.saturating_sub(held_bytes) / 2);
-    if bytes >= STEP_BYTES {
-        // Not zeroes: those would be promised, not given.
-        held.push(vec![0x5a; usize::try_from(bytes).unwrap_or(0)]);
+
+    fn fill(&mut self, stop: &AtomicBool) -> io::Result<()> {
+        let mut left = meminfo("MemFree:")?.saturating_sub(LEFT_FREE_BYTES);
+        while left >= STEP_BYTES as u64 && !stop.load(Ordering::Relaxed) {
+            if self.position + STEP_BYTES as u64 > self.file_bytes {
+                self.position = 0;
+            }
+            self.file.read_exact_at(&mut self.buffer, self.position)?;
+            self.position += STEP_BYTES as u64;
+            left -= STEP_BYTES as u64;
+        }
+        Ok(())
     }
+}
+
+/// Bytes that a line of `/proc/meminfo` states.
+fn meminfo(name: &str) -> io::Result<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo")?;
+    let line = meminfo.lines().find(|line| line.starts_with(name));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::Error::other(format!("/proc/meminfo has no {name}")))
 }

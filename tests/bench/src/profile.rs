@@ -50,7 +50,7 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     } else {
         Scale::full()
     };
-    let _occupied = Occupied::free_memory();
+    let _occupied = Occupied::free_memory(&work)?;
     let mut broker = args
         .start
         .systems(true)?

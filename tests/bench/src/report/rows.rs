@@ -75,7 +75,7 @@ pub const NOTES: [&str; 6] = [
     "MB = 10^6 bytes of record values, GB = 10^9. Client librdkafka with the same settings for all, acks=all, 6 partitions, 2 producers (throughput) or 1 (latency). Medians of several runs after a warm-up that does not count.",
     "Random = incompressible, JSON = service events; both from a fixed seed. Kafka's defaults never sync; flush=1 is flush.messages=1, a sync per append; Alluvium local syncs and Alluvium object uploads before it acknowledges.",
     "CPU-seconds include what the broker does after the load until it rests. Latency is open-loop: from the time a record was due, so a stall is charged to every record it delays; 'sender late' is the client's own part.",
-    "Free memory is held by the benchmark while it measures, so that writes to new pages do not pay for faults in the hypervisor (see src/memory.rs).",
+    "The page cache is kept full by the benchmark while it measures, so that writes to new pages do not pay for faults in the hypervisor (see src/memory.rs).",
     "Tail MB per CPU-second: 4 consumers on a 20 MB/s tail, broker CPU with them less without. Cold catch-up: after a restart, the broker's files dropped from the page cache.",
 ];
 
