@@ -1,10 +1,12 @@
 //! File access as a seam: the real folder, and in tests a disk that crashes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use super::blocks::{BLOCK_BYTES, BlockBuffer};
 
 /// A folder of files, flat. Creating, renaming and removing are durable after
 /// [`WalDisk::sync_dir`], not before.
@@ -29,41 +31,22 @@ pub trait WalFile: Send + Sync {
     fn size_bytes(&self) -> io::Result<u64>;
     /// Fills `buffer` from `position` on; an error when the file ends before.
     fn read_exact_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()>;
-    /// Writes some of `slices`, in order, at `position`; returns the bytes written, which may be
-    /// fewer than all but not none.
-    fn write_at(&self, position: u64, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Writes all of `blocks`. The position, the length and the address are multiples of
+    /// [`BLOCK_BYTES`](super::BLOCK_BYTES).
+    fn write_blocks(&self, position: u64, blocks: &[u8]) -> io::Result<()>;
     /// Makes all earlier writes durable, the file's size included (fdatasync).
     fn sync(&self) -> io::Result<()>;
-}
-
-/// Writes all of `slices` at `position`.
-pub(super) fn write_all_at(
-    file: &dyn WalFile,
-    mut position: u64,
-    mut slices: &mut [IoSlice<'_>],
-) -> io::Result<()> {
-    /// `IOV_MAX` of Linux: more slices in one call are refused.
-    const SLICES_MAX: usize = 1024;
-    while !slices.is_empty() {
-        let count = slices.len().min(SLICES_MAX);
-        match file.write_at(position, &slices[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                position += written as u64;
-                IoSlice::advance_slices(&mut slices, written);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// A real folder. It must belong to this process alone: the data folder's lock sees to that.
 #[derive(Debug)]
 pub struct DirDisk {
     path: PathBuf,
+    direct: bool,
 }
+
+/// Written and removed when a folder is opened; [`super::names`] does not know it.
+const PROBE: &str = "probe";
 
 impl DirDisk {
     /// Uses the folder `path`, making it when it is not there.
@@ -72,9 +55,47 @@ impl DirDisk {
         if let Some(parent) = path.parent().filter(|parent| parent.is_dir()) {
             File::open(parent)?.sync_all()?;
         }
-        let path = path.to_owned();
-        Ok(Self { path })
+        let direct = takes_direct_writes(path);
+        if let Err(error) = &direct {
+            let folder = path.display();
+            tracing::info!(%error, %folder, "the write-ahead log goes through the page cache");
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            direct: direct.is_ok(),
+        })
     }
+
+    fn file(&self, options: &OpenOptions, name: &str) -> io::Result<Arc<dyn WalFile>> {
+        let path = self.path.join(name);
+        let file = options.open(&path)?;
+        let direct = if self.direct {
+            Some(direct_options().open(&path)?)
+        } else {
+            None
+        };
+        Ok(Arc::new(DirFile { file, direct }))
+    }
+}
+
+fn direct_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = rustix::fs::OFlags::DIRECT.bits();
+    options.write(true).custom_flags(flags.cast_signed());
+    options
+}
+
+/// Tries it: some file systems refuse to open a file so, others to write it.
+fn takes_direct_writes(folder: &Path) -> io::Result<()> {
+    let path = folder.join(PROBE);
+    let written = direct_options().create(true).open(&path).and_then(|file| {
+        let direct = Some(file.try_clone()?);
+        let mut block = BlockBuffer::new(BLOCK_BYTES);
+        block.add(&DirFile { file, direct }, &[0; BLOCK_BYTES])
+    });
+    // Left behind, it is 4 KiB that nothing minds.
+    let _ = std::fs::remove_file(&path);
+    written
 }
 
 impl WalDisk for DirDisk {
@@ -90,13 +111,11 @@ impl WalDisk for DirDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn WalFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
-        Ok(Arc::new(options.open(self.path.join(name))?))
+        self.file(&options, name)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn WalFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        Ok(Arc::new(options.open(self.path.join(name))?))
+        self.file(OpenOptions::new().read(true).write(true), name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -112,20 +131,27 @@ impl WalDisk for DirDisk {
     }
 }
 
-impl WalFile for File {
+struct DirFile {
+    file: File,
+    /// The same file for writing past the page cache, where the file system can.
+    direct: Option<File>,
+}
+
+impl WalFile for DirFile {
     fn size_bytes(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_exact_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        FileExt::read_exact_at(self, buffer, position)
+        self.file.read_exact_at(buffer, position)
     }
 
-    fn write_at(&self, position: u64, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(self, slices, position)?)
+    fn write_blocks(&self, position: u64, blocks: &[u8]) -> io::Result<()> {
+        let file = self.direct.as_ref().unwrap_or(&self.file);
+        file.write_all_at(blocks, position)
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(self)?)
+        Ok(rustix::fs::fdatasync(&self.file)?)
     }
 }

@@ -1,11 +1,12 @@
 //! The thread that prepares and recycles files.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 
 use alluvium_segment::wal_frame::{FILE_HEADER_BYTES, WalFileHeader};
 
-use super::disk::{WalFile, write_all_at};
+use super::blocks::{BLOCK_BYTES, BlockBuffer, write_zeroes};
+use super::disk::WalFile;
 use super::names::{Kind, name};
 use super::pool::{Files, Pool, ReadyFile, SpareFile, UsedFile};
 use super::slot::FilePin;
@@ -13,9 +14,6 @@ use super::slot::FilePin;
 /// Spare files kept for reuse; more are removed. Files come back in bursts, as many as a segment in flight
 /// and its successors pin; each removed too early is written full of zeroes again for the next burst.
 const SPARE_FILES_MAX: usize = 8;
-
-/// Zeroes written at once while a file is preallocated.
-const ZEROES_BYTES: usize = 1 << 20;
 
 pub(super) struct Keeper {
     pool: Arc<Pool>,
@@ -148,6 +146,8 @@ pub(super) fn prepare_file(pool: &Arc<Pool>, file_bytes: u64) -> io::Result<Read
 /// Preallocates a file by writing it: appends then change no file-system metadata, which makes a
 /// sync two to eight times as fast, and cannot run out of space.
 fn create(pool: &Pool, file_bytes: u64) -> io::Result<SpareFile> {
+    // The last frame is written with its whole block.
+    let file_bytes = file_bytes.next_multiple_of(BLOCK_BYTES as u64);
     let number = {
         let mut files = pool.files.lock();
         if files.total_bytes + file_bytes > pool.options.limit_bytes {
@@ -180,13 +180,7 @@ fn create(pool: &Pool, file_bytes: u64) -> io::Result<SpareFile> {
 }
 
 fn fill(file: &dyn WalFile, file_bytes: u64) -> io::Result<()> {
-    let zeroes = vec![0; ZEROES_BYTES.min(file_bytes as usize)];
-    let mut position = 0;
-    while position < file_bytes {
-        let count = (file_bytes - position).min(zeroes.len() as u64) as usize;
-        write_all_at(file, position, &mut [IoSlice::new(&zeroes[..count])])?;
-        position += count as u64;
-    }
+    write_zeroes(file, file_bytes)?;
     file.sync()
 }
 
@@ -201,8 +195,9 @@ fn put_to_use(pool: &Arc<Pool>, spare: SpareFile) -> io::Result<ReadyFile> {
     let number = take_number(&mut pool.files.lock());
     let new_name = name(Kind::InUse, number);
     let header = WalFileHeader { salt, file_bytes }.encode();
-    debug_assert_eq!(header.len(), FILE_HEADER_BYTES);
-    let renamed = write_all_at(&*file, 0, &mut [IoSlice::new(&header)])
+    let mut block = BlockBuffer::new(FILE_HEADER_BYTES);
+    let renamed = block
+        .add(&*file, &header)
         .and_then(|()| file.sync())
         .and_then(|()| pool.disk.rename(&old_name, &new_name))
         .and_then(|()| pool.disk.sync_dir());

@@ -19,6 +19,7 @@
 //!   behind it says it was synced; otherwise it is corruption, and the log does not open.
 //! - W5. Sequences go on where recovery ended; appends go to new files, never behind recovered frames.
 
+mod blocks;
 mod disk;
 mod error;
 mod keeper;
@@ -41,6 +42,7 @@ use alluvium_common::rand::SharedRandom;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::record_batch::StoredBatch;
 
+pub use blocks::BLOCK_BYTES;
 pub use disk::{DirDisk, WalDisk, WalFile};
 pub use error::{WalError, WalOpenError};
 use pool::Pool;

@@ -10,6 +10,7 @@ use alluvium_segment::record_batch::StoredBatch;
 use alluvium_segment::wal_frame::{self, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, WalFileHeader};
 use bytes::Bytes;
 
+use super::blocks::BLOCK_BYTES;
 use super::disk::WalDisk;
 use super::error::WalOpenError;
 use super::keeper;
@@ -147,6 +148,10 @@ pub(super) fn open(
     options: WalOptions,
     session: &WalSession,
 ) -> Result<(Arc<Pool>, WalRecovery), WalOpenError> {
+    let options = WalOptions {
+        file_bytes: options.file_bytes.next_multiple_of(BLOCK_BYTES as u64),
+        ..options
+    };
     let found = Found::list(&*disk)?;
     let mut scanned = Vec::with_capacity(found.used.len());
     for number in &found.used {

@@ -6,12 +6,13 @@
 //! the changes since its last sync. [`SimDisk::restart`] is the death of the process alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 
 use alluvium_common::rand::{Random, SeededRandom};
 use parking_lot::Mutex;
 
+use super::blocks::BLOCK_BYTES;
 use super::disk::{WalDisk, WalFile};
 
 const SECTOR_BYTES: usize = 512;
@@ -299,29 +300,21 @@ impl WalFile for SimFile {
         Ok(())
     }
 
-    fn write_at(&self, position: u64, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_blocks(&self, position: u64, blocks: &[u8]) -> io::Result<()> {
+        // What direct I/O would refuse.
+        for number in [position as usize, blocks.len(), blocks.as_ptr().addr()] {
+            assert_eq!(number % BLOCK_BYTES, 0, "not aligned");
+        }
         let random = &self.disk.0.random;
-        let bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
         let mut state = self.disk.0.state.lock();
         let was_dead = state.dead;
-        if let Err(error) = state.tick() {
-            if !was_dead {
-                let torn = random.below(bytes.len() as u64 + 1) as usize;
-                state.write(self.id, position as usize, &bytes[..torn])?;
-            }
-            return Err(error);
+        let ticked = state.tick();
+        if ticked.is_err() && !was_dead {
+            let torn = random.below(blocks.len() as u64 + 1) as usize;
+            state.write(self.id, position as usize, &blocks[..torn])?;
         }
-        // Now and then a short write, which callers must continue.
-        let count = match random.below(8) {
-            0 => 1 + random.below(bytes.len() as u64) as usize,
-            _ => bytes.len(),
-        };
-        let count = count.min(bytes.len());
-        state.write(self.id, position as usize, &bytes[..count])?;
-        Ok(count)
+        ticked?;
+        state.write(self.id, position as usize, blocks)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The thread that writes and syncs: group commit.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +15,7 @@ use alluvium_segment::wal_frame::{
 use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
-use super::disk::write_all_at;
+use super::blocks::BlockBuffer;
 use super::pool::Pool;
 use super::slot::{FilePin, WalSlot};
 use super::{WalCompletion, WalError, WalOptions};
@@ -25,6 +25,9 @@ const PADDING: [u8; FRAME_ALIGNMENT] = [0; FRAME_ALIGNMENT];
 /// Frames of a group: bounds what is gathered for one sync when batches are tiny, some 300 bytes of
 /// memory each.
 const GROUP_FRAMES_MAX: usize = 16 * 1024;
+
+/// Bytes written with one call. More would gain little and take memory.
+const WRITE_BYTES: usize = 1 << 20;
 
 /// An appended batch on its way.
 pub(super) struct Queued<D> {
@@ -125,6 +128,8 @@ pub(super) struct Writer<D: WalCompletion> {
     broker_epoch: BrokerEpoch,
     next_sequence: u64,
     active: Option<Active>,
+    /// What is on its way to the active file.
+    blocks: BlockBuffer,
     group: Group<D>,
     failure: Option<String>,
 }
@@ -144,6 +149,7 @@ impl<D: WalCompletion> Writer<D> {
             broker_epoch,
             next_sequence,
             active: None,
+            blocks: BlockBuffer::new(WRITE_BYTES),
             group: Group {
                 heads: Vec::new(),
                 entries: Vec::new(),
@@ -219,6 +225,7 @@ impl<D: WalCompletion> Writer<D> {
         let ready = self.pool.take_ready(needed_bytes);
         let ready = ready.map_err(WalError::NoSpace)?;
         let position = FILE_HEADER_BYTES as u64;
+        self.blocks.move_to(position);
         self.active = Some(Active {
             pin: ready.pin,
             file_bytes: ready.file_bytes,
@@ -258,21 +265,18 @@ impl<D: WalCompletion> Writer<D> {
         self.group.heads.clear();
     }
 
-    fn write_and_sync(&self) -> io::Result<std::time::Duration> {
+    fn write_and_sync(&mut self) -> io::Result<std::time::Duration> {
         let Some(active) = &self.active else {
             return Ok(std::time::Duration::ZERO);
         };
-        let mut slices = Vec::with_capacity(3 * self.group.entries.len());
-        for (head, (batch, _)) in self.group.heads.iter().zip(&self.group.entries) {
-            slices.push(IoSlice::new(head));
-            slices.push(IoSlice::new(batch.body()));
-            let padding = padding_bytes(batch.size_bytes());
-            if padding > 0 {
-                slices.push(IoSlice::new(&PADDING[..padding]));
-            }
-        }
         let file = &*active.pin.file;
-        write_all_at(file, active.synced_position, &mut slices)?;
+        for (head, (batch, _)) in self.group.heads.iter().zip(&self.group.entries) {
+            self.blocks.add(file, head)?;
+            self.blocks.add(file, batch.body())?;
+            self.blocks
+                .add(file, &PADDING[..padding_bytes(batch.size_bytes())])?;
+        }
+        self.blocks.flush(file)?;
         let started = Instant::now();
         file.sync()?;
         Ok(started.elapsed())
