@@ -66,6 +66,12 @@ impl DirDisk {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn without_direct_writes(self) -> Self {
+        let direct = false;
+        Self { direct, ..self }
+    }
+
     fn file(&self, options: &OpenOptions, name: &str) -> io::Result<Arc<dyn WalFile>> {
         let path = self.path.join(name);
         let file = options.open(&path)?;

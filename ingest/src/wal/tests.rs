@@ -286,9 +286,20 @@ fn a_batch_larger_than_a_file_gets_a_file_of_its_own() {
 #[test]
 fn a_real_folder_works_too() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let path = folder.path().join("wal");
+    let path = folder.path().join("direct");
+    goes_through(|| DirDisk::open(&path).expect("folder"));
+    // As on a file system that does not take direct writes.
+    let path = folder.path().join("buffered");
+    goes_through(|| {
+        DirDisk::open(&path)
+            .expect("folder")
+            .without_direct_writes()
+    });
+}
+
+fn goes_through(disk: impl Fn() -> DirDisk) {
+    let disk = || Arc::new(disk());
     let told = Arc::new(Told::default());
-    let disk = || Arc::new(DirDisk::open(&path).expect("folder"));
     let (wal, _) = Wal::open(disk(), options(), session(1)).expect("empty");
     let batches: Vec<_> = (0..50).map(|id| batch(id, 1_000)).collect();
     let slots: Vec<_> = batches.iter().map(|b| append(&wal, &told, b)).collect();
