@@ -1,0 +1,1 @@
+//! A broker whose metadata is in etcd.
