@@ -41,7 +41,9 @@ pub use alluvium_common::error::Outcome;
 pub use embedded::{CommitBy, EmbeddedOptions, EmbeddedStore, OpenError};
 pub use error::StoreError;
 pub use etcd::{EtcdOpenError, EtcdOptions, EtcdStore, EtcdUrlError};
-pub use ext::{Cas, Change, FAULT_ATTEMPTS_MAX, LOST_RACES_MAX, MetadataStoreExt, Updated};
+pub use ext::{
+    Cas, Change, FAULT_ATTEMPTS_MAX, FAULT_PATIENCE, LOST_RACES_MAX, MetadataStoreExt, Updated,
+};
 pub use limits::*;
 pub use local::LocalStore;
 pub use memory::{MemoryBacking, MemoryStore};

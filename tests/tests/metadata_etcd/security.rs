@@ -8,7 +8,7 @@ use alluvium_metadata::store::{
 use alluvium_tests::etcd::{ClusterOptions, EtcdCluster, skipped};
 
 /// An etcd with authentication, whose user `alluvium` may use keys that begin with `/alluvium/`.
-async fn guarded() -> EtcdCluster {
+pub(crate) async fn guarded() -> EtcdCluster {
     let cluster = ClusterOptions::single().start().await;
     for arguments in [
         &["user", "add", "root:rootpw"][..],
