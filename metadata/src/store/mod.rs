@@ -9,7 +9,8 @@
 //! applied as a whole or not at all. State is confirmed by reading; a watch is a hint (F6 of the design).
 //!
 //! Implementations: [`MemoryStore`] for tests and simulations, [`EmbeddedStore`] on a local disk for a single
-//! server, [`EtcdStore`] for a cluster. Decorators: [`fault`] and [`metrics`]. All pass `conformance`, which is the contract in executable form. What differs from etcd is listed on [`MetadataStore`].
+//! server, [`EtcdStore`] in an etcd. Decorators: [`fault`] and [`metrics`]. All pass `conformance`, which is the
+//! contract in executable form. What differs from etcd is listed on [`MetadataStore`].
 
 #[cfg(any(test, feature = "conformance"))]
 #[allow(

@@ -22,7 +22,7 @@ pub async fn check(
         .await
         .context("the sessions of brokers cannot be read")?;
     let own = keys.broker(broker_id);
-    for session in sessions.iter().filter(|session| session.key != own) {
+    if let Some(session) = sessions.iter().find(|session| session.key != own) {
         let other: BrokerRecord = value::decode(&session.value)?;
         bail!(
             "broker {} runs in cluster {cluster:?} at {}:{}; this version runs one broker in a cluster: stop it, or start this one with another --cluster",
@@ -35,7 +35,7 @@ pub async fn check(
         .list(keys.partitions())
         .await
         .context("the partitions cannot be read")?;
-    for partition in partitions {
+    for partition in &partitions {
         let record: PartitionRecord = value::decode(&partition.value)?;
         // What it acknowledged may still lie in its write-ahead log only.
         if record.leader != broker_id {

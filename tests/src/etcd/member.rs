@@ -1,10 +1,22 @@
 //! One process of etcd.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+/// One of etcd's programs: as `tests/etcd/install.sh` has unpacked it, else as it is installed.
+pub(super) fn program(name: &str) -> PathBuf {
+    let cache = std::env::var_os("ALLUVIUM_TEST_CACHE").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/alluvium"));
+    let unpacked = cache
+        .or(home)
+        .map(|cache| cache.join("etcd/usr/bin").join(name));
+    unpacked
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| name.into())
+}
 
 /// Where a member listens, both on loopback.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +82,8 @@ impl Member {
         let log = File::create(self.log_path()).expect("a file for its log");
         // So that it ends with the test even when that is killed.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "etcd"])
+            .args(["--pdeathsig", "KILL"])
+            .arg(program("etcd"))
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -78,7 +91,7 @@ impl Member {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
-        self.process = Some(child.expect("etcd runs; Debian's package is etcd-server"));
+        self.process = Some(child.expect("setpriv runs; it belongs to every Debian"));
     }
 
     pub(super) fn is_running(&mut self) -> bool {

@@ -1,6 +1,6 @@
 //! A real etcd: one member or three, as processes on loopback, in a temporary folder.
 //!
-//! Debian's package `etcd-server` is expected; `tests/run` installs it. Members can be killed, stopped like a process that hangs,
+//! `tests/etcd/install.sh`, which `tests/run` runs, brings Debian's. Members can be killed, stopped like a process that hangs,
 //! and started again. [`proxy`] stands between a client and a member where a network has to fail.
 
 mod member;
@@ -85,7 +85,7 @@ impl ClusterOptions {
                 return cluster;
             }
         }
-        panic!("etcd did not start in {STARTS_MAX} attempts");
+        panic!("etcd did not start in {STARTS_MAX} attempts; tests/etcd/install.sh brings it");
     }
 
     fn prepare(&self) -> EtcdCluster {
@@ -263,7 +263,7 @@ impl EtcdCluster {
     }
 
     async fn ctl(&self, endpoints: &str, arguments: &[&str]) -> std::process::Output {
-        Command::new("etcdctl")
+        Command::new(member::program("etcdctl"))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("ETCDCTL_API", "3")
@@ -273,6 +273,6 @@ impl EtcdCluster {
             .kill_on_drop(true)
             .output()
             .await
-            .expect("etcdctl runs; Debian's package is etcd-client")
+            .expect("etcdctl runs; tests/etcd/install.sh brings it")
     }
 }
