@@ -75,10 +75,10 @@ settings! {
     /// az://container/prefix, or memory: for tests. Credentials come from the environment, as the cloud's own
     /// tools have them. Default: the folder objects in data.dir.
     "object.store" object_store: Option<String> = None;
-    /// Where offsets and leadership live: embedded (in data.dir), or
-    /// etcd://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][/PREFIX][?tls=true&ca=FILE&cert=FILE&key=FILE]. The files are PEM and
-    /// imply TLS; without ca the system's certificates count. An etcd should be 3.4.34, 3.5.16 or newer and compact its
-    /// history by itself (--auto-compaction-retention).
+    /// Where offsets and leadership live: embedded (in data.dir), or etcd, of whose URL
+    /// etcd://USER:PASSWORD@HOST:PORT,HOST:PORT/PREFIX?tls=true&ca=FILE&cert=FILE&key=FILE only one HOST:PORT is needed. The
+    /// files are PEM and imply TLS; without ca the system's certificates count. An etcd should be 3.4.34, 3.5.16 or
+    /// newer and compact its history by itself (--auto-compaction-retention).
     "metadata" metadata: MetadataLocation = MetadataLocation::Embedded;
     /// User of an etcd with authentication, when the URL in metadata names none.
     "etcd.user" etcd_user: Option<String> = None;

@@ -31,6 +31,8 @@ struct State {
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<watch::Sender<State>>,
+    /// Connections so far.
+    accepted: watch::Receiver<usize>,
     accepting: JoinHandle<()>,
 }
 
@@ -45,10 +47,17 @@ impl Proxy {
             mode: Mode::Pass,
             generation: 0,
         }));
-        let accepting = tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&state)));
+        let (counting, accepted) = watch::channel(0);
+        let accepting = tokio::spawn(accept(
+            listener,
+            target.to_owned(),
+            Arc::clone(&state),
+            counting,
+        ));
         Self {
             address,
             state,
+            accepted,
             accepting,
         }
     }
@@ -61,6 +70,14 @@ impl Proxy {
     /// From now on.
     pub fn set(&self, mode: Mode) {
         self.state.send_modify(|state| state.mode = mode);
+    }
+
+    /// Resolves when a client connects after this was called.
+    pub async fn next_connection(&self) {
+        let mut accepted = self.accepted.clone();
+        accepted.mark_unchanged();
+        // An error means that the proxy is gone.
+        let _gone = accepted.changed().await;
     }
 
     /// Closes every connection; new ones are accepted.
@@ -76,8 +93,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, state: Arc<watch::Sender<State>>) {
+async fn accept(
+    listener: TcpListener,
+    target: String,
+    state: Arc<watch::Sender<State>>,
+    accepted: watch::Sender<usize>,
+) {
     while let Ok((client, _)) = listener.accept().await {
+        accepted.send_modify(|count| *count += 1);
         let (target, mut state) = (target.clone(), state.subscribe());
         let generation = state.borrow().generation;
         tokio::spawn(async move {

@@ -71,7 +71,7 @@ impl Caller {
         F: Future<Output = Result<T, Status>>,
     {
         let deadline = Instant::now() + self.call_timeout;
-        let mut attempt = 0;
+        let (mut attempt, mut outcome) = (0, Outcome::NotDone);
         loop {
             let (place, failure) = match self.attempt(repeat, deadline, &rpc).await {
                 Ok(answer) => return Ok(answer),
@@ -83,13 +83,21 @@ impl Caller {
                 "etcd call failed"
             );
             attempt += 1;
+            if failure.outcome == Outcome::Unknown {
+                // So is the whole call, whatever becomes of later attempts.
+                outcome = Outcome::Unknown;
+            }
             let passing = matches!(failure.class, Class::Elsewhere | Class::StaleToken);
             let safe = repeat == Repeat::Freely || failure.outcome == Outcome::NotDone;
             let pause = self.pause(attempt);
             if !passing || !safe || Instant::now() + pause >= deadline {
                 let address = self.endpoints.address(place);
                 let reason = format!("etcd at {address}: {}", failure.reason);
-                return Err(Failure { reason, ..failure });
+                return Err(Failure {
+                    reason,
+                    outcome,
+                    ..failure
+                });
             }
             sleep(pause).await;
         }
