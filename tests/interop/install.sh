@@ -11,18 +11,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=common.sh
 . "$here/common.sh"
-
-updated=''
-apt_install() {
-  command -v apt-get >/dev/null || die "cannot install $* without apt-get: please install by hand"
-  local sudo=()
-  [ "$(id -u)" = 0 ] || sudo=(sudo -n)
-  if [ -z "$updated" ]; then
-    "${sudo[@]}" apt-get update -qq >&2
-    updated=yes
-  fi
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "$@" >&2
-}
+# shellcheck source=../apt.sh
+. "$here/../apt.sh"
 
 install_kcat() {
   command -v kcat >/dev/null || apt_install kcat

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod etcd;
 pub mod history;
 pub mod s3;
 pub mod workload;

@@ -86,6 +86,13 @@ pub enum StoreError {
         /// What was met.
         reason: String,
     },
+    /// The store refuses this user or this request, and would refuse it again: wrong credentials, a missing permission, a
+    /// limit of its own. Nothing was done; somebody has to change its configuration or ours.
+    #[error("metadata store refused: {reason}")]
+    Refused {
+        /// What was met.
+        reason: String,
+    },
     /// Stored bytes are not what was written. Do not go on: restore.
     #[error("metadata store is damaged: {what}")]
     Damaged {

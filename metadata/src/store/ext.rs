@@ -5,6 +5,7 @@ use std::time::Duration;
 use alluvium_common::error::{ErrorKind, Outcome};
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::MetadataStore;
 use super::error::StoreError;
@@ -14,6 +15,10 @@ use super::types::{KeyValue, LeaseId, Revision};
 
 /// Attempts after faults that certainly changed nothing: a few seconds of patience, then the caller decides.
 pub const FAULT_ATTEMPTS_MAX: u32 = 100;
+
+/// After this time no further attempt begins. A store over a network is patient itself, so that a hundred of its
+/// attempts would take minutes.
+pub const FAULT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Lost races of one [`MetadataStoreExt::update`]. Every one means that another writer won, so all together
 /// make progress; a key that loses this often is contended by far too many.
@@ -196,9 +201,9 @@ pub trait MetadataStoreExt: MetadataStore {
         E: From<StoreError> + Send,
     {
         let key = key.into();
-        let (mut attempt, mut lost_races) = (0, 0);
+        let (mut patience, mut lost_races) = (Patience::new(), 0);
         loop {
-            let read = retrying(&mut attempt, || {
+            let read = retrying(&mut patience, || {
                 self.range(RangeRequest::new(KeyRange::key(key.clone())))
             })
             .await?;
@@ -224,7 +229,7 @@ pub trait MetadataStoreExt: MetadataStore {
             let expected = current.map_or(Revision::NONE, |kv| kv.mod_revision);
             let compare = Compare::unchanged_since(key.clone(), expected);
             let txn = Txn::new().when(compare).then(write);
-            let response = retrying(&mut attempt, || self.txn(txn.clone())).await?;
+            let response = retrying(&mut patience, || self.txn(txn.clone())).await?;
             if response.succeeded {
                 return Ok(Updated {
                     revision: response.revision,
@@ -243,9 +248,9 @@ pub trait MetadataStoreExt: MetadataStore {
     /// Runs a transaction, again after faults that certainly changed nothing.
     ///
     /// # Errors
-    /// As [`MetadataStore::txn`]; of unknown outcome at once, of retriable kind after [`FAULT_ATTEMPTS_MAX`].
+    /// As [`MetadataStore::txn`]; of unknown outcome at once, of retriable kind after [`FAULT_ATTEMPTS_MAX`] or [`FAULT_PATIENCE`].
     async fn txn_retrying(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
-        retrying(&mut 0, || self.txn(txn.clone())).await
+        retrying(&mut Patience::new(), || self.txn(txn.clone())).await
     }
 
     /// Runs a transaction that may be applied twice without harm, again after every fault that may pass. When an
@@ -253,9 +258,9 @@ pub trait MetadataStoreExt: MetadataStore {
     /// values in what its `or_else` reads (F4).
     ///
     /// # Errors
-    /// As [`MetadataStore::txn`], after [`FAULT_ATTEMPTS_MAX`]; of unknown outcome if any attempt was.
+    /// As [`MetadataStore::txn`], after [`FAULT_ATTEMPTS_MAX`] or [`FAULT_PATIENCE`]; of unknown outcome if any attempt was.
     async fn txn_repeatable(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
-        let (mut attempt, mut unknown) = (0, false);
+        let (mut patience, mut unknown) = (Patience::new(), false);
         loop {
             let error = match self.txn(txn.clone()).await {
                 Ok(response) => return Ok(response),
@@ -263,7 +268,7 @@ pub trait MetadataStoreExt: MetadataStore {
             };
             unknown |= error.outcome() == Outcome::Unknown;
             let passing = error.kind() == ErrorKind::Retry;
-            if !passing || pause(&mut attempt).await.is_err() {
+            if !passing || patience.pause().await.is_err() {
                 return Err(if unknown {
                     error.after_unknown()
                 } else {
@@ -277,7 +282,10 @@ pub trait MetadataStoreExt: MetadataStore {
 impl<S: MetadataStore + ?Sized> MetadataStoreExt for S {}
 
 /// Repeats a call while it certainly had no effect and may have one later.
-async fn retrying<T, F>(attempt: &mut u32, mut call: impl FnMut() -> F) -> Result<T, StoreError>
+async fn retrying<T, F>(
+    patience: &mut Patience,
+    mut call: impl FnMut() -> F,
+) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
@@ -286,7 +294,7 @@ where
             Err(error)
                 if error.kind() == ErrorKind::Retry && error.outcome() == Outcome::NotDone =>
             {
-                if pause(attempt).await.is_err() {
+                if patience.pause().await.is_err() {
                     return Err(error);
                 }
             }
@@ -295,15 +303,30 @@ where
     }
 }
 
-/// Counts an attempt and waits a little longer each time; fails when there were enough.
-async fn pause(attempt: &mut u32) -> Result<(), StoreError> {
-    *attempt += 1;
-    if *attempt >= FAULT_ATTEMPTS_MAX {
-        return Err(gave_up(*attempt));
+/// What is left of it: [`FAULT_ATTEMPTS_MAX`] and [`FAULT_PATIENCE`].
+struct Patience {
+    attempts: u32,
+    began: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            attempts: 0,
+            began: Instant::now(),
+        }
     }
-    let pause = Duration::from_millis(1 << (*attempt / 4).min(6));
-    tokio::time::sleep(pause.min(PAUSE_MAX)).await;
-    Ok(())
+
+    /// Counts an attempt and waits a little longer each time; fails when there were enough.
+    async fn pause(&mut self) -> Result<(), StoreError> {
+        self.attempts += 1;
+        if self.attempts >= FAULT_ATTEMPTS_MAX || self.began.elapsed() >= FAULT_PATIENCE {
+            return Err(gave_up(self.attempts));
+        }
+        let pause = Duration::from_millis(1 << (self.attempts / 4).min(6));
+        tokio::time::sleep(pause.min(PAUSE_MAX)).await;
+        Ok(())
+    }
 }
 
 fn gave_up(attempts: u32) -> StoreError {

@@ -9,7 +9,8 @@
 //! applied as a whole or not at all. State is confirmed by reading; a watch is a hint (F6 of the design).
 //!
 //! Implementations: [`MemoryStore`] for tests and simulations, [`EmbeddedStore`] on a local disk for a single
-//! server. Decorators: [`fault`] and [`metrics`]. All pass `conformance`, which is the contract in executable form. What differs from etcd is listed on [`MetadataStore`].
+//! server, [`EtcdStore`] in an etcd. Decorators: [`fault`] and [`metrics`]. All pass `conformance`, which is the
+//! contract in executable form. What differs from etcd is listed on [`MetadataStore`].
 
 #[cfg(any(test, feature = "conformance"))]
 #[allow(
@@ -20,6 +21,7 @@ pub mod conformance;
 pub mod embedded;
 mod engine;
 mod error;
+pub mod etcd;
 mod ext;
 pub mod fault;
 mod limits;
@@ -39,7 +41,10 @@ use async_trait::async_trait;
 pub use alluvium_common::error::Outcome;
 pub use embedded::{CommitBy, EmbeddedOptions, EmbeddedStore, OpenError};
 pub use error::StoreError;
-pub use ext::{Cas, Change, FAULT_ATTEMPTS_MAX, LOST_RACES_MAX, MetadataStoreExt, Updated};
+pub use etcd::{EtcdOpenError, EtcdOptions, EtcdStore, EtcdUrlError};
+pub use ext::{
+    Cas, Change, FAULT_ATTEMPTS_MAX, FAULT_PATIENCE, LOST_RACES_MAX, MetadataStoreExt, Updated,
+};
 pub use limits::*;
 pub use local::LocalStore;
 pub use memory::{MemoryBacking, MemoryStore};

@@ -60,7 +60,7 @@ pub struct ServeArgs {
     /// Where segments live: a folder, file:///folder, s3://bucket/prefix, gs://..., az://... [default: objects in the data folder].
     #[arg(long, value_name = "URL")]
     pub object_store: Option<String>,
-    /// Where offsets and leadership live: embedded, or etcd://HOST:PORT,... [default: embedded].
+    /// Where offsets and leadership live: embedded, or etcd://HOST:PORT,...[/PREFIX] [default: embedded].
     #[arg(long, value_name = "URL")]
     pub metadata: Option<String>,
     /// Name of the cluster [default: alluvium].

@@ -13,4 +13,4 @@ mod value;
 pub use load::{ConfigError, Loaded, Source, load};
 pub use reference::print_reference;
 pub use settings::{Config, Definition, definitions};
-pub use value::{ByteSize, Endpoint, Millis, Role, Roles, SettingValue};
+pub use value::{ByteSize, Endpoint, MetadataLocation, Millis, Role, Roles, Secret, SettingValue};

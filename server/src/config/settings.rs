@@ -1,6 +1,6 @@
 //! Every setting of the server, its default and what it trades.
 
-use super::value::{ByteSize, Endpoint, Millis, Roles, SettingValue};
+use super::value::{ByteSize, Endpoint, MetadataLocation, Millis, Roles, Secret, SettingValue};
 
 /// One setting as the reference page and DescribeConfigs show it.
 #[derive(Debug, Clone)]
@@ -75,8 +75,15 @@ settings! {
     /// az://container/prefix, or memory: for tests. Credentials come from the environment, as the cloud's own
     /// tools have them. Default: the folder objects in data.dir.
     "object.store" object_store: Option<String> = None;
-    /// Where offsets and leadership live: embedded (in data.dir), or etcd://HOST:PORT,HOST:PORT.
-    "metadata" metadata: String = "embedded".to_owned();
+    /// Where offsets and leadership live: embedded (in data.dir), or etcd, of whose URL
+    /// etcd://USER:PASSWORD@HOST:PORT,HOST:PORT/PREFIX?tls=true&ca=FILE&cert=FILE&key=FILE only one HOST:PORT is needed. The
+    /// files are PEM and imply TLS; without ca the system's certificates count. An etcd should be 3.4.34, 3.5.16 or
+    /// newer and compact its history by itself (--auto-compaction-retention).
+    "metadata" metadata: MetadataLocation = MetadataLocation::Embedded;
+    /// User of an etcd with authentication, when the URL in metadata names none.
+    "etcd.user" etcd_user: Option<String> = None;
+    /// Its password. Better given as the environment variable ALLUVIUM_ETCD_PASSWORD than in a file or a URL.
+    "etcd.password" etcd_password: Option<Secret> = None;
     /// Name of the cluster. Keeps clusters apart that share an etcd.
     "cluster" cluster: String = "alluvium".to_owned();
     /// Number of this broker, unique in its cluster.
@@ -157,7 +164,10 @@ settings! {
     /// State of an idempotent producer is forgotten after this time without a batch.
     "producer.id.expiration.ms" producer_id_expiration_ms: Millis = Millis(86_400_000);
 
-    /// Time after which other brokers may take over from this one when it falls silent.
+    /// Time after which other brokers may take over from this one when it falls silent, with metadata in etcd. When etcd
+    /// cannot be reached, this broker stops acknowledging after two thirds of it, and goes on if etcd is back before
+    /// the session ends; else it ends. Less means a quicker take-over; more survives longer elections of etcd's. At least
+    /// 3 seconds; etcd rounds up to whole ones.
     "broker.session.timeout.ms" broker_session_timeout_ms: Millis = Millis(9_000);
     /// Time for a graceful stop: upload what is open, answer what is waiting. Then the process ends anyway; what is
     /// in the write-ahead log is uploaded at the next start.

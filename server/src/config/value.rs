@@ -5,6 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use alluvium_metadata::store::EtcdOptions;
+use alluvium_metadata::store::etcd::ETCD_SCHEME;
+
 /// A value a setting can have: read from text, printed as the text that would be read back.
 pub trait SettingValue: Sized {
     /// What the value is, for the reference page: "bytes", "milliseconds".
@@ -195,6 +198,72 @@ impl SettingValue for Roles {
     }
 }
 
+/// Where the metadata is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataLocation {
+    /// In the data folder.
+    Embedded,
+    /// In an etcd.
+    Etcd(Box<EtcdOptions>),
+}
+
+impl SettingValue for MetadataLocation {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        if !text.starts_with(ETCD_SCHEME) {
+            return Err("expected embedded or etcd://HOST:PORT,...".to_owned());
+        }
+        let options = EtcdOptions::parse(text).map_err(|error| error.to_string())?;
+        Ok(Self::Etcd(Box::new(options)))
+    }
+
+    /// Of an etcd only what no secret can be in: the value is shown to every client that asks.
+    fn print(&self) -> String {
+        match self {
+            Self::Embedded => "embedded".to_owned(),
+            Self::Etcd(options) => {
+                let prefix = String::from_utf8_lossy(&options.prefix);
+                format!("{ETCD_SCHEME}{}{prefix}", options.endpoints.join(","))
+            }
+        }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for whom it is meant.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl SettingValue for Secret {
+    const KIND: &'static str = "password";
+
+    /// As it is: spaces may belong to it.
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        "[hidden]".to_owned()
+    }
+}
+
 impl SettingValue for bool {
     const KIND: &'static str = "boolean";
 
@@ -281,6 +350,18 @@ mod tests {
         assert_eq!(endpoint.to_string(), "[::1]:9092");
         assert!("9092".parse::<Endpoint>().is_err());
         assert!(":9092".parse::<Endpoint>().is_err());
+    }
+
+    #[test]
+    fn passwords_are_never_shown() {
+        let url = "etcd://alice:secret@one:2379,two:2379/p?tls=true";
+        let location = MetadataLocation::parse(url).expect("a URL");
+        assert_eq!(location.print(), "etcd://one:2379,two:2379/p");
+        let password = Secret::parse("secret").expect("a password");
+        let shown = format!("{location:?} {password:?} {}", password.print());
+        assert!(!shown.contains("secret"), "{shown}");
+        assert!(MetadataLocation::parse("etcd://one").is_err());
+        assert!(MetadataLocation::parse("zookeeper").is_err());
     }
 
     #[test]

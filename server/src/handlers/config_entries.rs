@@ -32,6 +32,8 @@ pub enum ConfigType {
     Double = 6,
     /// Separated by commas.
     List = 7,
+    /// Text that is not shown.
+    Password = 9,
 }
 
 /// A name under which a value could be set, with the value that it has there.
@@ -173,6 +175,7 @@ fn server_type(kind: &str) -> ConfigType {
         "number" => ConfigType::Int,
         "bytes" | "milliseconds" => ConfigType::Long,
         "list" => ConfigType::List,
+        "password" => ConfigType::Password,
         _ => ConfigType::String,
     }
 }

@@ -9,7 +9,7 @@ use alluvium_protocol::messages::describe_configs_response::{
 use alluvium_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::admin::{Admin, Refusal, outcome};
-use super::config_entries::{self, ConfigEntry};
+use super::config_entries::{self, ConfigEntry, ConfigType};
 use super::config_resources::{
     BROKER, CLIENT_METRICS, GROUP, TOPIC, existing_topic, this_broker, unsupported,
 };
@@ -79,18 +79,21 @@ fn entries(admin: &Admin<'_>, resource_type: i8, name: &str) -> Result<Vec<Confi
 }
 
 fn show(entry: ConfigEntry, synonyms: bool, documentation: bool) -> DescribeConfigsResourceResult {
+    // Kafka shows no value of these either.
+    let is_sensitive = entry.config_type == ConfigType::Password;
+    let shown = |value: String| (!is_sensitive).then(|| value.into());
     let synonym = |synonym: config_entries::Synonym| DescribeConfigsSynonym {
         name: synonym.name.into(),
-        value: Some(synonym.value.into()),
+        value: shown(synonym.value),
         source: synonym.source as i8,
     };
     let listed = if synonyms { entry.synonyms } else { Vec::new() };
     DescribeConfigsResourceResult {
         name: entry.name.into(),
-        value: Some(entry.value.into()),
+        value: shown(entry.value),
         read_only: entry.read_only,
         config_source: entry.source as i8,
-        is_sensitive: false,
+        is_sensitive,
         synonyms: listed.into_iter().map(synonym).collect(),
         config_type: entry.config_type as i8,
         documentation: documentation.then(|| entry.documentation.into()),

@@ -9,17 +9,19 @@ use alluvium_metadata::coordinator::{CoordinatorOptions, GroupCoordinator};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{BrokerRecord, ClusterRecord};
 use alluvium_metadata::session::Session;
+use alluvium_metadata::store::etcd::Credentials;
 use alluvium_metadata::store::metrics::{MeteredStore, StoreMetrics};
 use alluvium_metadata::store::{
-    Change, EmbeddedOptions, EmbeddedStore, LEASE_TTL_MAX, MetadataStore, MetadataStoreExt,
-    StoreError,
+    Change, EmbeddedOptions, EmbeddedStore, EtcdOptions, EtcdStore, LEASE_TTL_MAX, MetadataStore,
+    MetadataStoreExt, StoreError,
 };
 use alluvium_metadata::value::{self, ValueError};
 use alluvium_protocol::StrBytes;
 use anyhow::{Context, bail};
+use tracing::warn;
 
-use super::Basics;
-use crate::config::{Config, Endpoint};
+use super::{Basics, alone};
+use crate::config::{Config, Endpoint, MetadataLocation};
 use crate::data_folder::DataFolder;
 
 /// Keys of the configured cluster.
@@ -31,25 +33,43 @@ pub fn keys(config: &Config) -> Keys {
 pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Arc<dyn MetadataStore>> {
     let config = &basics.loaded.config;
     check_cluster_name(&config.cluster)?;
-    if config.metadata != "embedded" {
-        if config.metadata.starts_with("etcd://") {
-            bail!(
-                "metadata {:?}: this build knows only the embedded store; run a single broker with --metadata embedded",
-                config.metadata
-            );
+    let store: Arc<dyn MetadataStore> = match &config.metadata {
+        MetadataLocation::Embedded => Arc::new(open_embedded(config, folder).await?),
+        MetadataLocation::Etcd(options) => {
+            let options = with_credentials(options, config)?;
+            Arc::new(EtcdStore::open(&options).await?)
         }
-        bail!(
-            "metadata is embedded or etcd://HOST:PORT,..., not {:?}",
-            config.metadata
-        );
-    }
+    };
+    let metrics = StoreMetrics::register(&mut basics.registry.lock());
+    Ok(Arc::new(MeteredStore::new(store, metrics)))
+}
+
+async fn open_embedded(config: &Config, folder: &DataFolder) -> anyhow::Result<EmbeddedStore> {
     let (path, options) = (folder.metadata(), EmbeddedOptions::new(&config.cluster));
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, &options))
+    tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, &options))
         .await
         .context("opening the metadata store failed")?
-        .context("the metadata store cannot be opened")?;
-    let metrics = StoreMetrics::register(&mut basics.registry.lock());
-    Ok(Arc::new(MeteredStore::new(Arc::new(store), metrics)))
+        .context("the metadata store cannot be opened")
+}
+
+/// The settings are for those who would rather not write a password into a URL; they do not add to one.
+fn with_credentials(options: &EtcdOptions, config: &Config) -> anyhow::Result<EtcdOptions> {
+    let credentials = match (&config.etcd_user, &config.etcd_password) {
+        (None, None) => return Ok(options.clone()),
+        (Some(user), Some(password)) => Credentials {
+            user: user.clone(),
+            password: password.reveal().to_owned(),
+        },
+        _ => bail!("etcd.user and etcd.password go together"),
+    };
+    anyhow::ensure!(
+        options.credentials.is_none(),
+        "etcd.user is set, and the URL in metadata names a user too; give one of them"
+    );
+    Ok(EtcdOptions {
+        credentials: Some(credentials),
+        ..options.clone()
+    })
 }
 
 /// The name becomes part of keys and paths.
@@ -83,14 +103,39 @@ pub async fn open_session(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ms: basics.clock.now_ms(),
     };
-    let session = Session::open(Arc::clone(store), &keys(config), &record, session_ttl()).await?;
+    let ttl = session_ttl(config)?;
+    let session = Session::open(Arc::clone(store), &keys(config), &record, ttl).await?;
+    if let MetadataLocation::Etcd(_) = config.metadata {
+        let (keys, id) = (keys(config), session.broker_id());
+        if let Err(error) = alone::check(&**store, &keys, &config.cluster, id).await {
+            // Otherwise it would keep others out until it ends by itself.
+            if let Err(error) = session.close().await {
+                warn!(%error, "the session could not be closed; it ends by itself");
+            }
+            return Err(error);
+        }
+    }
     Ok((Arc::new(session), cluster_id(&cluster)))
 }
 
+/// Shortest session. A shorter one would end while etcd elects a leader.
+const SESSION_TTL_MIN: Duration = Duration::from_secs(3);
+
 /// With the embedded store nobody can take over from this broker, so there is nothing to gain from noticing its
 /// silence early: a laptop that sleeps for a night keeps its session.
-fn session_ttl() -> Duration {
-    LEASE_TTL_MAX
+fn session_ttl(config: &Config) -> anyhow::Result<Duration> {
+    let ttl = match config.metadata {
+        MetadataLocation::Embedded => LEASE_TTL_MAX,
+        MetadataLocation::Etcd(_) => config.broker_session_timeout_ms.as_duration(),
+    };
+    anyhow::ensure!(
+        (SESSION_TTL_MIN..=LEASE_TTL_MAX).contains(&ttl),
+        "broker.session.timeout.ms is from {} to {}, not {}",
+        SESSION_TTL_MIN.as_millis(),
+        LEASE_TTL_MAX.as_millis(),
+        ttl.as_millis()
+    );
+    Ok(ttl)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@
 //! committed; the session is closed.
 
 mod adapters;
+mod alone;
 mod listeners;
 mod metadata;
 mod partitions;

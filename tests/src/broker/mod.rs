@@ -33,7 +33,7 @@ use self::process::Process;
 /// waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Pause between two looks at a condition of another process that cannot be waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Below the range that systems give to outgoing connections, so that nobody else takes the port of a broker
 /// while it is dead.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
