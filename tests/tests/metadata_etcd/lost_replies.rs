@@ -4,38 +4,24 @@ use std::time::Duration;
 
 use alluvium_common::error::Outcome;
 use alluvium_metadata::store::{
-    Compare, EtcdOptions, EtcdStore, KeyRange, MetadataStore, MetadataStoreExt, Op, StoreError,
-    Txn, WatchRequest,
+    Compare, EtcdOptions, KeyRange, MetadataStore, MetadataStoreExt, Op, StoreError, Txn,
+    WatchRequest,
 };
-use alluvium_tests::etcd::proxy::{Mode, Proxy};
-use alluvium_tests::etcd::{ClusterOptions, EtcdCluster, skipped};
+use alluvium_tests::etcd::proxy::Mode;
+use alluvium_tests::etcd::skipped;
 
-struct World {
-    _cluster: EtcdCluster,
-    proxy: Proxy,
-    /// Through the proxy.
-    store: EtcdStore,
-    /// Not through the proxy.
-    direct: EtcdStore,
-}
+use super::proxied::Proxied;
 
-async fn world() -> World {
-    let cluster = ClusterOptions::single().start().await;
-    let proxy = Proxy::start(&cluster.endpoints()[0]).await;
-    let options = EtcdOptions {
-        endpoints: vec![proxy.endpoint()],
+/// With time limits that a test can wait for.
+async fn impatient() -> Proxied {
+    let world = Proxied::start(|options| EtcdOptions {
         call_timeout: Duration::from_secs(2),
         attempt_timeout: Duration::from_millis(500),
-        ..cluster.options()
-    };
-    let store = cluster.store_with(&options).await;
-    store.put("warm", "").await.expect("a connection");
-    World {
-        direct: cluster.store().await,
-        store,
-        proxy,
-        _cluster: cluster,
-    }
+        ..options
+    })
+    .await;
+    world.store.put("warm", "").await.expect("a connection");
+    world
 }
 
 fn create(key: &'static str) -> Txn {
@@ -46,7 +32,7 @@ fn create(key: &'static str) -> Txn {
 }
 
 /// The error of a transaction that etcd has applied, but whose answer is lost: with the connection, or in silence.
-async fn applied_and_lost(world: &World, txn: Txn, key: &'static str, cut: bool) -> StoreError {
+async fn applied_and_lost(world: &Proxied, txn: Txn, key: &'static str, cut: bool) -> StoreError {
     let request = WatchRequest::new(KeyRange::key(key));
     let mut applied = world.direct.watch(request).await.expect("a watch");
     world.proxy.set(Mode::LoseAnswers);
@@ -68,7 +54,7 @@ async fn a_connection_cut_after_the_request_leaves_the_outcome_unknown() {
     if skipped() {
         return;
     }
-    let world = world().await;
+    let world = impatient().await;
     let error = applied_and_lost(&world, create("k"), "k", true).await;
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
     // The same transaction again fails its comparison and finds its own value.
@@ -83,7 +69,7 @@ async fn silence_after_the_request_leaves_the_outcome_unknown() {
     if skipped() {
         return;
     }
-    let world = world().await;
+    let world = impatient().await;
     let error = applied_and_lost(&world, create("k"), "k", false).await;
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
     assert!(error.to_string().contains("no answer within"), "{error}");
@@ -100,7 +86,7 @@ async fn a_request_that_never_arrived_is_as_unknown() {
     if skipped() {
         return;
     }
-    let world = world().await;
+    let world = impatient().await;
     world.proxy.set(Mode::LoseAll);
     let error = world.store.txn(create("k")).await.expect_err("no answer");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
@@ -118,7 +104,7 @@ async fn what_may_be_repeated_is_until_an_answer_arrives() {
     if skipped() {
         return;
     }
-    let world = world().await;
+    let world = impatient().await;
     let ttl = Duration::from_secs(60);
     let lease = world.store.lease_grant(ttl).await.expect("a lease");
     let calls = async {

@@ -4,6 +4,7 @@ mod broker;
 mod conformance;
 mod failover;
 mod lost_replies;
+mod proxied;
 mod security;
 mod space;
 mod watches;

@@ -1,36 +1,28 @@
 //! Watches whose streams break: nothing twice, nothing missing, or an error (M5).
 
 use alluvium_metadata::store::{
-    EtcdOptions, EtcdStore, Event, KeyRange, MetadataStore, MetadataStoreExt, Op, Revision, Txn,
-    Watch, WatchBatch, WatchError, WatchRequest,
+    Event, KeyRange, MetadataStore, MetadataStoreExt, Op, Revision, Txn, Watch, WatchBatch,
+    WatchError, WatchRequest,
 };
 use alluvium_tests::broker::PATIENCE;
-use alluvium_tests::etcd::proxy::{Mode, Proxy};
-use alluvium_tests::etcd::{ClusterOptions, EtcdCluster, skipped};
+use alluvium_tests::etcd::proxy::Mode;
+use alluvium_tests::etcd::skipped;
 use tokio::time::timeout;
 
-struct World {
-    _cluster: EtcdCluster,
-    proxy: Proxy,
-    /// Through the proxy.
-    store: EtcdStore,
-    /// Not through the proxy.
-    direct: EtcdStore,
+use super::proxied::Proxied;
+
+async fn world() -> Proxied {
+    Proxied::start(|options| options).await
 }
 
-async fn world() -> World {
-    let cluster = ClusterOptions::single().start().await;
-    let proxy = Proxy::start(&cluster.endpoints()[0]).await;
-    let options = EtcdOptions {
-        endpoints: vec![proxy.endpoint()],
-        ..cluster.options()
-    };
-    World {
-        store: cluster.store_with(&options).await,
-        direct: cluster.store().await,
-        proxy,
-        _cluster: cluster,
-    }
+/// A watch of one key that has seen its first write, of that revision, and now sees nothing more.
+async fn blinded(world: &Proxied) -> (Watch, Revision) {
+    let request = WatchRequest::new(KeyRange::key("k"));
+    let mut watch = world.store.watch(request).await.expect("a watch");
+    let first = world.direct.put("k", "1").await.expect("put");
+    assert_eq!(next(&mut watch).await.revision, first);
+    world.proxy.set(Mode::LoseAll);
+    (watch, first)
 }
 
 async fn next(watch: &mut Watch) -> WatchBatch {
@@ -93,12 +85,8 @@ async fn compaction_during_a_break_is_told() {
         return;
     }
     let world = world().await;
-    let request = WatchRequest::new(KeyRange::key("k"));
-    let mut watch = world.store.watch(request).await.expect("a watch");
-    let first = world.direct.put("k", "1").await.expect("put");
-    assert_eq!(next(&mut watch).await.revision, first);
-    // While nothing reaches the watcher, what it has not seen is forgotten.
-    world.proxy.set(Mode::LoseAll);
+    let (mut watch, first) = blinded(&world).await;
+    // What the watcher has not seen is forgotten.
     world.direct.put("k", "2").await.expect("put");
     world.direct.delete("k").await.expect("delete");
     let newest = world.direct.put("k", "4").await.expect("put");
@@ -122,11 +110,7 @@ async fn a_deletion_that_was_compacted_to_is_not_skipped() {
         return;
     }
     let world = world().await;
-    let request = WatchRequest::new(KeyRange::key("k"));
-    let mut watch = world.store.watch(request).await.expect("a watch");
-    let first = world.direct.put("k", "1").await.expect("put");
-    assert_eq!(next(&mut watch).await.revision, first);
-    world.proxy.set(Mode::LoseAll);
+    let (mut watch, _) = blinded(&world).await;
     let txn = Txn::new().then(Op::delete("k"));
     let deleted = world.direct.txn(txn).await.expect("deleted").revision;
     world.direct.compact(deleted).await.expect("compacted");
