@@ -30,11 +30,18 @@ pub struct Occupied {
 }
 
 impl Occupied {
-    /// Fills the page cache until [`LEFT_FREE_BYTES`] are left. `folder` must not be on a file system that lives in
-    /// memory: its holes take none.
+    /// Fills the page cache until [`LEFT_FREE_BYTES`] are left, with a file in `folder`. Says so and does nothing where that
+    /// has no effect: the holes of a file system that lives in memory take none.
     pub fn free_memory(folder: &Path) -> io::Result<Self> {
         let mut filler = Filler::new(folder)?;
         let stop = Arc::new(AtomicBool::new(false));
+        if !filler.takes_memory()? {
+            eprintln!(
+                "free memory is not occupied: {} takes none for a hole",
+                folder.display()
+            );
+            return Ok(Self { stop, holder: None });
+        }
         filler.fill(&stop)?;
         let stopped = stop.clone();
         let holder = thread::spawn(move || {
@@ -91,14 +98,27 @@ impl Filler {
         })
     }
 
+    /// Whether a hole of this file system takes page cache when it is read; in memory itself it does not.
+    fn takes_memory(&self) -> io::Result<bool> {
+        /// Of Linux' `linux/magic.h`.
+        const TMPFS_MAGIC: i64 = 0x0102_1994;
+        let found = rustix::fs::fstatfs(&self.file)?;
+        Ok(found.f_type != TMPFS_MAGIC)
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        if self.position + STEP_BYTES as u64 > self.file_bytes {
+            self.position = 0;
+        }
+        self.file.read_exact_at(&mut self.buffer, self.position)?;
+        self.position += STEP_BYTES as u64;
+        Ok(())
+    }
+
     fn fill(&mut self, stop: &AtomicBool) -> io::Result<()> {
         let mut left = meminfo("MemFree:")?.saturating_sub(LEFT_FREE_BYTES);
         while left >= STEP_BYTES as u64 && !stop.load(Ordering::Relaxed) {
-            if self.position + STEP_BYTES as u64 > self.file_bytes {
-                self.position = 0;
-            }
-            self.file.read_exact_at(&mut self.buffer, self.position)?;
-            self.position += STEP_BYTES as u64;
+            self.read()?;
             left -= STEP_BYTES as u64;
         }
         Ok(())

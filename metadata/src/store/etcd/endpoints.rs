@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::error::with_sources;
 use super::options::{EtcdOptions, TlsOptions};
 
 /// Pause between two HTTP/2 pings on a connection that waits for an answer, and how long the answer to a ping may
@@ -75,7 +76,7 @@ impl Endpoints {
             let endpoint = endpoint(address, options, tls.clone()).map_err(|error| {
                 EtcdOpenError::Invalid {
                     endpoint: address.clone(),
-                    message: with_sources(&error),
+                    message: with_sources(error.to_string(), &error),
                 }
             })?;
             Ok(Member {
@@ -166,14 +167,4 @@ async fn read(path: &std::path::Path) -> Result<Vec<u8>, EtcdOpenError> {
             path: path.to_owned(),
             source,
         })
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

@@ -148,19 +148,23 @@ impl Failure {
     }
 }
 
-/// With what stands behind the status: "transport error" alone helps nobody.
 fn described(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
+    let text = with_sources(status.message().to_owned(), status);
+    if text.is_empty() {
+        return format!("gRPC status {:?}", status.code());
+    }
+    text
+}
+
+/// `text` with what stands behind the error that it tells of: "transport error" alone helps nobody.
+pub(super) fn with_sources(mut text: String, error: &dyn std::error::Error) -> String {
+    let mut source = error.source();
     while let Some(inner) = source {
         let inner_text = inner.to_string();
         if !inner_text.is_empty() && !text.contains(&inner_text) {
             text = format!("{text}: {inner_text}");
         }
         source = inner.source();
-    }
-    if text.is_empty() {
-        text = format!("gRPC status {:?}", status.code());
     }
     text
 }

@@ -18,7 +18,7 @@ use percent_encoding::percent_decode_str;
 pub const ETCD_SCHEME: &str = "etcd://";
 
 /// Longest time of any call of the store, all attempts at all endpoints included. Then it fails. Shorter than
-/// a broker's session, so that one call cannot outlive it.
+/// a broker's session is by default; a call that outlives a shorter one meets the session's comparison (F1).
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest time of one attempt of a call that may be repeated; then another endpoint is asked.

@@ -11,7 +11,7 @@ use tonic_prost::ProstCodec;
 use super::proto;
 
 /// Longest answer to a range read. Pages are asked for so that they stay far below; see [`super::range`].
-pub(super) const RANGE_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+const RANGE_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Longest answer to a transaction: what 128 reads of single keys can return, each as large as a request can be.
 const TXN_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;

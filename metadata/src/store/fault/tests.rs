@@ -2,7 +2,9 @@ use alluvium_common::rand::SeededRandom;
 
 use super::*;
 use crate::store::conformance::{Harness, run};
-use crate::store::{KeyRange, MemoryStore, MetadataStoreExt};
+use crate::store::{
+    FAULT_ATTEMPTS_MAX, FAULT_PATIENCE, KeyRange, MemoryStore, MetadataStoreExt, Op,
+};
 
 struct Faultless;
 
@@ -91,4 +93,24 @@ async fn chance_repeats_with_its_seed() {
             .iter()
             .any(|fault| matches!(fault, Fault::Delayed(_)))
     );
+}
+
+/// Each attempt takes as long as a store over a network does, so that time, not their number, must end them.
+#[tokio::test(start_paused = true)]
+async fn patience_with_a_slow_store_ends_in_time() {
+    let (refusing, refusals) = faulty();
+    let delays = Faults::new(SeededRandom::new(8));
+    let store = FaultyStore::new(Arc::new(refusing), delays.clone());
+    let repeats = FAULT_ATTEMPTS_MAX as usize;
+    let slow = Duration::from_secs(1);
+    let put = || Txn::new().then(Op::put("k", "v"));
+    delays.next(std::iter::repeat_n(Fault::Delayed(slow), 2 * repeats));
+    refusals.next(std::iter::repeat_n(Fault::Refused, 2 * repeats));
+    let began = Instant::now();
+    store.txn_retrying(put()).await.unwrap_err();
+    let limit = FAULT_PATIENCE + 2 * slow;
+    assert!((FAULT_PATIENCE..limit).contains(&began.elapsed()));
+    let began = Instant::now();
+    store.txn_repeatable(put()).await.unwrap_err();
+    assert!((FAULT_PATIENCE..limit).contains(&began.elapsed()));
 }
