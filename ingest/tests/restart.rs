@@ -112,6 +112,8 @@ impl World {
             instance_id: uuid::Uuid::from_u128(1),
             version: "test".into(),
             started_ms: 0,
+            rpc: None,
+            draining: false,
         };
         let ttl = Duration::from_secs(60);
         let session = Session::open(Arc::clone(&self.store), &self.keys, &record, ttl).await;

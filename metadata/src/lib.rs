@@ -7,6 +7,7 @@
 pub mod commit_log;
 pub mod coordinator;
 pub mod keys;
+pub mod leadership;
 pub mod model;
 pub mod producer_ids;
 pub mod session;

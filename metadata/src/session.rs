@@ -148,7 +148,7 @@ impl Session {
 
     /// F1: the comparison that every transaction of this session carries.
     pub fn fence(&self) -> Compare {
-        Compare::created_at(self.key.clone(), revision(self.broker_epoch))
+        Compare::created_at(self.key.clone(), Revision::from(self.broker_epoch))
     }
 
     /// F3: can the session be proved alive right now? Checked before every acknowledgement; costs one clock
@@ -172,7 +172,7 @@ impl Session {
     /// Is the session key still the one this session created? Read from the store (F6).
     pub async fn is_current(&self) -> Result<bool, StoreError> {
         let stands = self.store.get(self.key.clone()).await?;
-        Ok(stands.is_some_and(|kv| kv.create_revision == revision(self.broker_epoch)))
+        Ok(stands.is_some_and(|kv| kv.create_revision == Revision::from(self.broker_epoch)))
     }
 
     /// Ends the session: others may take over at once.
@@ -190,10 +190,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.keep_alive.abort();
     }
-}
-
-fn revision(epoch: BrokerEpoch) -> Revision {
-    Revision(epoch.0.unsigned_abs())
 }
 
 async fn remove_own_past(
@@ -228,11 +224,13 @@ async fn create(
         .or_else(Op::get(key.clone()));
     let response = store.txn_repeatable(txn).await?;
     if response.succeeded {
-        return Ok(epoch(response.revision));
+        return Ok(BrokerEpoch::from(response.revision));
     }
     match response.first_kv(0) {
         // F4: our own write whose reply was lost.
-        Some(stands) if stands.lease == Some(lease) => Ok(epoch(stands.create_revision)),
+        Some(stands) if stands.lease == Some(lease) => {
+            Ok(BrokerEpoch::from(stands.create_revision))
+        }
         Some(stands) => Err(in_use(&read(stands, record.broker_id)?)),
         None => Err(StoreError::Unavailable {
             outcome: crate::store::Outcome::NotDone,
@@ -240,10 +238,6 @@ async fn create(
         }
         .into()),
     }
-}
-
-fn epoch(revision: Revision) -> BrokerEpoch {
-    BrokerEpoch(i64::try_from(revision.0).unwrap_or(i64::MAX))
 }
 
 fn read(stands: &KeyValue, broker_id: BrokerId) -> Result<BrokerRecord, SessionError> {
@@ -300,6 +294,8 @@ mod tests {
             instance_id: Uuid::from_u128(instance),
             version: "0".to_owned(),
             started_ms: 0,
+            rpc: None,
+            draining: false,
         }
     }
 
