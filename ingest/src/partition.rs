@@ -47,6 +47,8 @@ pub struct LeaderPartition {
 
 struct State {
     closed: Option<Closed>,
+    /// It is being handed over: nothing more is taken, what was taken is still seen through.
+    draining: bool,
     next_offset: Offset,
     producers: ProducerStates,
     durable: DurablePrefix,
@@ -95,6 +97,7 @@ impl LeaderPartition {
             high_watermark: AtomicI64::new(next_offset.get()),
             state: Mutex::new(State {
                 closed: None,
+                draining: false,
                 next_offset,
                 producers: states,
                 durable: DurablePrefix::starting_at(next_offset),
@@ -131,6 +134,12 @@ impl LeaderPartition {
     /// Next offset to be assigned.
     pub fn log_end(&self) -> Offset {
         self.state.lock().next_offset
+    }
+
+    /// Whether anything was appended since this broker opened the partition.
+    pub fn has_appended(&self) -> bool {
+        let opened_at = self.log.epochs.starts().last();
+        opened_at.is_some_and(|(_, start)| self.log_end() > *start)
     }
 
     /// The rules that hold now.

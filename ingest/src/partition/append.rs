@@ -77,6 +77,9 @@ impl LeaderPartition {
         if let Some(closed) = state.closed {
             return Err(closed.error(Outcome::NotDone));
         }
+        if state.draining {
+            return Err(AppendError::NotLeader(Outcome::NotDone));
+        }
         if !self.stages.session.is_alive() {
             return Err(AppendError::NotLeader(Outcome::NotDone));
         }

@@ -7,8 +7,8 @@ use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::commit_log::{ReadCommitsError, read_commit_log};
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{CommitRecord, PartitionRecord, TailEntry};
-use alluvium_metadata::store::MetadataStore;
+use alluvium_metadata::model::{CommitRecord, PartitionRecord};
+use alluvium_metadata::store::{MetadataStore, MetadataStoreExt, StoreError};
 use alluvium_segment::footer::{Footer, TRAILER_BYTES};
 use alluvium_segment::segment_index::SegmentRef;
 use futures::future::BoxFuture;
@@ -31,6 +31,13 @@ pub trait CommitReader: Send + Sync {
         broker_epoch: BrokerEpoch,
         first_seq: u64,
     ) -> BoxFuture<'_, Result<Vec<(u64, CommitRecord)>, ReadCommitsError>>;
+
+    /// Whether nothing can be added any more to the log of that session (F2).
+    fn is_frozen(
+        &self,
+        broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
 /// The commit logs in the metadata store.
@@ -50,12 +57,29 @@ impl CommitReader for MetadataCommits {
     ) -> BoxFuture<'_, Result<Vec<(u64, CommitRecord)>, ReadCommitsError>> {
         read_commit_log(&*self.store, &self.keys, broker_id, broker_epoch, first_seq).boxed()
     }
+
+    /// Every commit compares the session's key. Once that is gone, or another session's, it never comes back.
+    fn is_frozen(
+        &self,
+        broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let session = self.store.get(self.keys.broker(broker_id));
+        async move {
+            let session = session.await?;
+            Ok(session.is_none_or(|kv| BrokerEpoch::from(kv.create_revision) != broker_epoch))
+        }
+        .boxed()
+    }
 }
 
-/// What committed segments hold of `partitions`. Each commit log and each footer is read once.
+/// What committed segments hold of `partitions`. Each commit log and each footer is read once, whatever the number
+/// of partitions. `own` is the session that will lead them: to its log nothing is added of partitions that it has not
+/// opened, so that it may be read while it grows.
 pub async fn load(
     commits: &dyn CommitReader,
     objects: &Arc<dyn ObjectStore>,
+    own: (BrokerId, BrokerEpoch),
     partitions: Vec<(TopicPartition, PartitionRecord)>,
 ) -> Result<Vec<PartitionImage>, RecoveryError> {
     let wanted = Wanted::of(&partitions);
@@ -63,69 +87,86 @@ pub async fn load(
         .into_iter()
         .map(|(tp, record)| (tp, PartitionImage::new(tp, record)))
         .collect();
-    // Broker epochs come from one counter, so their order is the order in time.
-    for ((broker_epoch, broker_id), first_seq) in &wanted.logs {
-        let log = commits.read(*broker_id, *broker_epoch, *first_seq).await?;
-        let mut footers = futures::stream::iter(log)
+    for (log, part) in &wanted.logs {
+        if part.is_open && *log != own && !commits.is_frozen(log.0, log.1).await? {
+            return Err(RecoveryError::StillLed {
+                broker_id: log.0,
+                broker_epoch: log.1,
+            });
+        }
+        let entries = commits.read(log.0, log.1, part.first_seq).await?;
+        let entries = entries.into_iter().filter(|(seq, _)| *seq <= part.last_seq);
+        let mut footers = futures::stream::iter(entries)
             .map(|(sequence, record)| async move {
                 let footer = read_footer(objects, &record).await?;
                 Ok::<_, RecoveryError>((sequence, record, footer))
             })
             .buffered(FOOTERS_PARALLEL_MAX);
         while let Some((sequence, record, footer)) = footers.try_next().await? {
-            add_segment(&mut images, sequence, record, &footer)?;
+            find_spans(&mut images, *log, sequence, record, footer);
         }
     }
-    let mut images: Vec<_> = images.into_values().collect();
+    let images = images.into_values().map(PartitionImage::indexed);
+    let mut images = images.collect::<Result<Vec<_>, _>>()?;
     images.sort_unstable_by_key(|image| image.tp);
     Ok(images)
 }
 
-/// The commit logs to read, in order of time, each from the first entry that any partition wants.
+/// The commit logs to read.
 struct Wanted {
-    logs: BTreeMap<(BrokerEpoch, BrokerId), u64>,
+    logs: BTreeMap<(BrokerId, BrokerEpoch), LogPart>,
+}
+
+/// What any partition wants of a log.
+struct LogPart {
+    first_seq: u64,
+    last_seq: u64,
+    /// Some partition wants all that was ever added.
+    is_open: bool,
 }
 
 impl Wanted {
     fn of(partitions: &[(TopicPartition, PartitionRecord)]) -> Self {
-        let mut logs = BTreeMap::new();
+        let mut logs: BTreeMap<_, LogPart> = BTreeMap::new();
         for entry in partitions.iter().flat_map(|(_, record)| &record.tail) {
-            logs.entry((entry.broker_epoch, entry.broker_id))
-                .and_modify(|first: &mut u64| *first = entry.first_seq.min(*first))
-                .or_insert(entry.first_seq);
+            let last_seq = entry.last_seq.unwrap_or(u64::MAX);
+            let is_open = entry.last_seq.is_none();
+            logs.entry((entry.broker_id, entry.broker_epoch))
+                .and_modify(|part| {
+                    part.first_seq = part.first_seq.min(entry.first_seq);
+                    part.last_seq = part.last_seq.max(last_seq);
+                    part.is_open |= is_open;
+                })
+                .or_insert(LogPart {
+                    first_seq: entry.first_seq,
+                    last_seq,
+                    is_open,
+                });
         }
         Self { logs }
     }
 }
 
-fn add_segment(
+/// Gives the images what a segment holds of them. Of deleted topics, and of partitions that others lead, nobody
+/// wants anything.
+fn find_spans(
     images: &mut HashMap<TopicPartition, PartitionImage>,
+    log: (BrokerId, BrokerEpoch),
     sequence: u64,
     record: CommitRecord,
-    footer: &Footer,
-) -> Result<(), RecoveryError> {
-    let header = &footer.header;
+    footer: Footer,
+) {
+    let created_ms = footer.header.created_ms;
     let segment = Arc::new(SegmentRef {
         object_key: record.object_key,
         size_bytes: record.size_bytes,
     });
-    for span in &footer.partitions {
-        // Of deleted topics, and of partitions that others lead.
-        let Some(image) = images.get_mut(&span.tp) else {
-            continue;
-        };
-        let names_it = |entry: &&TailEntry| {
-            entry.broker_id == header.broker_id
-                && entry.broker_epoch == header.broker_epoch
-                && entry.first_seq <= sequence
-                && entry.last_seq.is_none_or(|last| sequence <= last)
-        };
-        let Some(entry) = image.record.tail.iter().find(names_it).copied() else {
-            continue;
-        };
-        image.add(entry, sequence, &segment, header.created_ms, span)?;
+    for span in footer.partitions {
+        if let Some(image) = images.get_mut(&span.tp) {
+            let segment = Arc::clone(&segment);
+            image.find(log, sequence, segment, created_ms, span);
+        }
     }
-    Ok(())
 }
 
 async fn read_footer(
