@@ -149,6 +149,8 @@ impl LeaderPartition {
 
     /// New rules, from the next batch on. What was appended before keeps its durability class.
     pub fn set_rules(&self, rules: TopicRules) {
+        // Under the lock that appends hold, so that none goes on under the old class after this.
+        let _state = self.state.lock();
         *self.rules.write() = Arc::new(rules);
     }
 

@@ -15,7 +15,8 @@ use crate::store::{
     Compare, KeyValue, MetadataStore, MetadataStoreExt, Op, Revision, StoreError, TXN_BYTES_MAX,
     TXN_OPERATIONS_MAX, Txn,
 };
-use crate::value;
+use crate::value::{self, ValueError};
+use crate::view::Placed;
 
 /// Bytes of records in one transaction: half of what the store takes leaves room for keys and comparisons.
 const RECORD_BYTES_PER_TXN: usize = TXN_BYTES_MAX / 2;
@@ -56,6 +57,17 @@ pub enum LeadershipError {
     Store(#[from] StoreError),
 }
 
+/// Why a record was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What stands there is damaged.
+    #[error(transparent)]
+    Unreadable(#[from] ValueError),
+}
+
 /// Writes partition records under guards.
 #[derive(Debug, Clone)]
 pub struct PartitionWriter {
@@ -67,6 +79,20 @@ impl PartitionWriter {
     /// Over that store.
     pub fn new(store: Arc<dyn MetadataStore>, keys: Keys) -> Self {
         Self { store, keys }
+    }
+
+    /// A partition's record as it stands.
+    ///
+    /// # Errors
+    /// The store fails, or the record is unreadable.
+    pub async fn read(&self, tp: TopicPartition) -> Result<Option<Placed>, ReadError> {
+        let Some(kv) = self.store.get(self.keys.partition(tp)).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Placed {
+            record: value::decode(&kv.value)?,
+            mod_revision: kv.mod_revision,
+        }))
     }
 
     /// Writes `changes` in their order, as many in one transaction as the store takes, each as long as every

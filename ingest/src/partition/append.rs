@@ -60,9 +60,11 @@ impl LeaderPartition {
         {
             return Ok(self.answer_duplicate(&mut state, &original, &rules, options.acks));
         }
-        self.check_durability(rules.durability)?;
+        // As it is now: the class may have changed since the batch was validated.
+        let durability = self.rules().durability;
+        self.check_durability(durability)?;
         let stored = self.stamp(&state, &batch)?;
-        let ticket = self.hand_over(&mut state, stored, &batch, &rules, options)?;
+        let ticket = self.hand_over(&mut state, stored, &batch, durability, options)?;
         if let Some(stamp) = &stamp {
             let (base, next) = (ticket.base_offset, state.next_offset);
             let original = sequenced(stamp, base, next, batch.header.max_timestamp);
@@ -122,10 +124,10 @@ impl LeaderPartition {
         state: &mut State,
         stored: StoredBatch,
         batch: &ValidBatch,
-        rules: &TopicRules,
+        durability: Durability,
         options: AppendOptions,
     ) -> Result<Ticket, AppendError> {
-        let local = rules.durability == Durability::Local;
+        let local = durability == Durability::Local;
         let (base_offset, next_offset) = (stored.base_offset(), stored.next_offset());
         if self.log.tail.closed().is_some() {
             return Err(AppendError::NotLeader(Outcome::NotDone));

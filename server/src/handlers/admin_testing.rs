@@ -12,15 +12,15 @@ use alluvium_common::clock::ManualClock;
 use alluvium_common::epoch::{BrokerId, LeaderEpoch};
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SeededRandom;
-use alluvium_common::topic::{PartitionIndex, TopicName, TopicPartition};
+use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{BrokerRecord, TopicRecord};
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{MemoryStore, MetadataStore};
-use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_metadata::topics::{NewTopic, TopicWriter};
-use alluvium_metadata::view::{ClusterView, Topics};
+use alluvium_metadata::view::ClusterView;
 use alluvium_segment::segment_index::SegmentIndex;
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::admin::Admin;
@@ -41,23 +41,30 @@ pub struct Scene {
 /// Opens and closes logs; where they end, tests say.
 struct LogsOnly {
     logs: Arc<Logs>,
+    view: Arc<ClusterView>,
     budget: Arc<TailBudget>,
 }
 
 impl PartitionHost for LogsOnly {
-    fn open_new(&self, _topic: &TopicRecord, tp: TopicPartition, _settings: Arc<TopicSettings>) {
-        let start = TailStart {
-            log_start: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            leader_epoch: LeaderEpoch(0),
-        };
-        self.logs.insert(log(tp, start, &self.budget));
-    }
-
-    fn set_settings(&self, _tp: TopicPartition, _settings: Arc<TopicSettings>) {}
-
-    fn close_deleted(&self, tp: TopicPartition) {
-        self.logs.remove(&tp, CloseReason::Deleted);
+    fn settle(&self, topic_id: TopicId) -> BoxFuture<'_, ()> {
+        let picture = self.view.picture();
+        if picture.topics.with_id(topic_id).is_none() {
+            let logs = self.logs.all();
+            for log in logs.iter().filter(|log| log.tp.topic_id == topic_id) {
+                self.logs.remove(&log.tp, CloseReason::Deleted);
+            }
+        }
+        for (tp, _) in picture.partitions.of(topic_id) {
+            if self.logs.get(&tp).is_none() {
+                let start = TailStart {
+                    log_start: Offset::ZERO,
+                    next_offset: Offset::ZERO,
+                    leader_epoch: LeaderEpoch(0),
+                };
+                self.logs.insert(log(tp, start, &self.budget));
+            }
+        }
+        Box::pin(std::future::ready(()))
     }
 
     fn set_log_start(&self, tp: TopicPartition, to: Offset) {
@@ -109,14 +116,15 @@ impl Scene {
         let budget = TailBudget::new(1 << 20, TailMetrics::default());
         let host = Arc::new(LogsOnly {
             logs: Arc::clone(&logs),
+            view: Arc::clone(&view),
             budget,
         });
         let topics = TopicService::new(
             writer,
             Arc::clone(&view),
             host,
+            BrokerId(7),
             BTreeMap::new(),
-            &Topics::default(),
         );
         Self {
             topics,

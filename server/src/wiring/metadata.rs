@@ -18,9 +18,8 @@ use alluvium_metadata::store::{
 use alluvium_metadata::value::{self, ValueError};
 use alluvium_protocol::StrBytes;
 use anyhow::{Context, bail};
-use tracing::warn;
 
-use super::{Basics, alone};
+use super::Basics;
 use crate::config::{Config, Endpoint, MetadataLocation};
 use crate::data_folder::DataFolder;
 
@@ -102,19 +101,11 @@ pub async fn open_session(
         instance_id: folder.instance_id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ms: basics.clock.now_ms(),
+        rpc: None,
+        draining: false,
     };
     let ttl = session_ttl(config)?;
     let session = Session::open(Arc::clone(store), &keys(config), &record, ttl).await?;
-    if let MetadataLocation::Etcd(_) = config.metadata {
-        let (keys, id) = (keys(config), session.broker_id());
-        if let Err(error) = alone::check(&**store, &keys, &config.cluster, id).await {
-            // Otherwise it would keep others out until it ends by itself.
-            if let Err(error) = session.close().await {
-                warn!(%error, "the session could not be closed; it ends by itself");
-            }
-            return Err(error);
-        }
-    }
     Ok((Arc::new(session), cluster_id(&cluster)))
 }
 

@@ -8,7 +8,6 @@
 //! committed; the session is closed.
 
 mod adapters;
-mod alone;
 mod listeners;
 mod metadata;
 mod partitions;
@@ -35,6 +34,7 @@ use alluvium_segment::record_batch::DecodeLimits;
 use anyhow::Context;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -43,9 +43,9 @@ use crate::config::{Loaded, Role};
 use crate::data_folder::DataFolder;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
+use crate::partitions::{LeaderPartitions, Me, PartitionSeams};
 use crate::topic_service::TopicService;
 use listeners::Listeners;
-use partitions::LocalPartitions;
 
 /// What every component is given.
 pub(crate) struct Basics {
@@ -77,6 +77,8 @@ pub struct Running {
     health: Health,
     stopping: CancellationToken,
     shutdown_timeout: std::time::Duration,
+    // End with the process.
+    _tasks: JoinSet<()>,
     // Last, so that the folder is unlocked when all who use it are gone.
     _folder: DataFolder,
 }
@@ -110,14 +112,11 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         Arc::clone(&basics.clock),
         Arc::clone(&basics.random),
     );
-    let topics = view.topics();
-    let orphans = writer.remove_orphans(&topics).await?;
-    if orphans > 0 {
-        info!(
-            topics = orphans,
-            "removed what was left of half-created or half-deleted topics"
-        );
-    }
+    let me = Me {
+        broker_id: session.broker_id(),
+        broker_epoch: session.broker_epoch(),
+        instance_id: folder.instance_id(),
+    };
     let logs = Logs::new();
     let tail_budget = TailBudget::new(
         config.tail_memory_bytes.as_usize(),
@@ -129,26 +128,35 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         store: &store,
         keys: &keys,
         session: &session,
-        writer: &writer,
-        topics: &topics,
+        me: &me,
+        picture: &view.picture(),
         objects: &objects,
         logs: &logs,
         tail_budget: &tail_budget,
     })
     .await?;
-    let host = Arc::new(LocalPartitions {
+    let led = LeaderPartitions::new(PartitionSeams {
+        me,
+        session: Arc::clone(&session),
+        view: Arc::clone(&view),
         pipeline: Arc::clone(&pipeline),
         logs: Arc::clone(&logs),
         tail_budget,
+        store: Arc::clone(&store),
+        keys: keys.clone(),
+        objects: Arc::clone(&objects.store),
+        defaults: basics.loaded.topic_defaults.clone(),
     });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&led).follow());
     let groups = metadata::open_groups(&basics, &store, &session).await?;
     groups.follow_topics(Arc::clone(&view));
     let service = TopicService::new(
         writer,
         Arc::clone(&view),
-        host,
+        led,
+        me.broker_id,
         basics.loaded.topic_defaults.clone(),
-        &topics,
     );
     let identity = Identity {
         cluster_id,
@@ -194,6 +202,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         health,
         stopping,
         shutdown_timeout: config.shutdown_timeout_ms.as_duration(),
+        _tasks: tasks,
         _folder: folder,
     })
 }
