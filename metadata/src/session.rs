@@ -62,7 +62,7 @@ pub enum SessionError {
 pub struct Session {
     store: Arc<dyn MetadataStore>,
     key: bytes::Bytes,
-    broker_id: BrokerId,
+    record: BrokerRecord,
     broker_epoch: BrokerEpoch,
     lease: LeaseId,
     life: Arc<Life>,
@@ -128,7 +128,7 @@ impl Session {
         Ok(Self {
             store,
             key,
-            broker_id: record.broker_id,
+            record: record.clone(),
             broker_epoch,
             lease: lease.id,
             life,
@@ -138,7 +138,7 @@ impl Session {
 
     /// Whose session it is.
     pub fn broker_id(&self) -> BrokerId {
-        self.broker_id
+        self.record.broker_id
     }
 
     /// The revision that created it.
@@ -162,6 +162,11 @@ impl Session {
         self.life.lose();
     }
 
+    /// Whether the session is known to be lost, for good.
+    pub fn is_lost(&self) -> bool {
+        *self.life.lost.borrow()
+    }
+
     /// Resolves when the session is lost.
     pub async fn lost(&self) {
         let mut lost = self.life.lost.subscribe();
@@ -173,6 +178,18 @@ impl Session {
     pub async fn is_current(&self) -> Result<bool, StoreError> {
         let stands = self.store.get(self.key.clone()).await?;
         Ok(stands.is_some_and(|kv| kv.create_revision == Revision::from(self.broker_epoch)))
+    }
+
+    /// Tells the others that this broker is about to stop: what it leads shall be given to them.
+    pub async fn announce_stop(&self) -> Result<(), StoreError> {
+        let record = BrokerRecord {
+            draining: true,
+            ..self.record.clone()
+        };
+        let put = Op::put_leased(self.key.clone(), value::encode(&record), self.lease);
+        let txn = Txn::new().when(self.fence()).then(put);
+        // Applied twice it is the same; without the session there is nobody to tell anything of.
+        self.store.txn_repeatable(txn).await.map(|_| ())
     }
 
     /// Ends the session: others may take over at once.
@@ -346,6 +363,25 @@ mod tests {
         assert!(!first.is_alive());
         first.lost().await;
         open(&store, 8).await.expect("another may have the number");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_stops_says_so_in_the_same_session() {
+        let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+        let session = open(&store, 7).await.expect("session");
+        session.announce_stop().await.expect("told");
+        assert!(session.is_current().await.expect("read"));
+        let kv = store.get(Keys::new("test").broker(BrokerId(1))).await;
+        let kv = kv.expect("read").expect("stands");
+        let record: BrokerRecord = value::decode(&kv.value).expect("record");
+        assert!(record.draining && kv.lease.is_some());
+        // Of a later session nothing is said.
+        let _second = open(&store, 7).await.expect("second");
+        session.announce_stop().await.expect("nothing to tell");
+        let kv = store.get(Keys::new("test").broker(BrokerId(1))).await;
+        let kv = kv.expect("read").expect("stands");
+        let record: BrokerRecord = value::decode(&kv.value).expect("record");
+        assert!(!record.draining);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! probed; listeners are bound, so that a port in use is noticed before any work; the session is opened; what
 //! former sessions left behind is recovered; partitions are opened; then connections are accepted.
 //!
-//! Order of a stop: no more connections; requests that were read are answered; what is open is uploaded and
+//! Order of a stop: others are given what this broker leads; no more connections; requests that were read are answered; what is open is uploaded and
 //! committed; the session is closed.
 
 mod adapters;
@@ -69,6 +69,7 @@ impl Basics {
 /// A running process.
 pub struct Running {
     session: Arc<Session>,
+    view: Arc<ClusterView>,
     fetcher: Arc<Fetcher>,
     pipeline: Arc<Pipeline>,
     groups: Arc<GroupCoordinator>,
@@ -169,7 +170,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let fetcher = storage::fetcher(&basics, &reader);
     let broker = Broker {
         identity,
-        view,
+        view: Arc::clone(&view),
         topics: Arc::new(service),
         fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
@@ -194,6 +195,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     health.set(Readiness::Ready);
     Ok(Running {
         session,
+        view,
         fetcher,
         pipeline,
         groups,
@@ -207,28 +209,47 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     })
 }
 
+/// Why a process does not go on by itself.
+pub enum End {
+    /// Its session is over: only a new one helps.
+    SessionLost,
+    /// Something else, which starting anew does not mend.
+    Failed(anyhow::Error),
+}
+
 impl Running {
-    /// Resolves when the process cannot go on, with the reason.
-    pub async fn failed(&self) -> anyhow::Error {
+    /// Resolves when the process cannot go on.
+    pub async fn ended(&self) -> End {
         tokio::select! {
-            () = self.session.lost() => anyhow::anyhow!(
-                "the session of this broker with the metadata store is lost; start it again"
-            ),
-            () = self.pipeline.stopped() => anyhow::anyhow!(
-                "the write path has stopped; start the broker again"
-            ),
-            error = self.groups.stopped() => anyhow::anyhow!(
-                "the group coordinator has stopped: {error}; start the broker again"
-            ),
+            biased;
+            () = self.session.lost() => End::SessionLost,
+            () = self.pipeline.stopped() => self.end("the write path has stopped"),
+            error = self.groups.stopped() => self.end(&format!("the group coordinator has stopped: {error}")),
         }
     }
 
-    /// Answers what was read, uploads what is open, and ends.
+    /// Components end because the session did, or for a reason of their own.
+    fn end(&self, reason: &str) -> End {
+        match self.session.is_lost() {
+            true => End::SessionLost,
+            false => End::Failed(anyhow::anyhow!("{reason}; start the broker again")),
+        }
+    }
+
+    /// Gives away what it leads, answers what was read, uploads what is open, and ends.
     pub async fn stop(self) {
         self.health.set(Readiness::NotReady("stopping".to_owned()));
+        if tokio::time::timeout(self.shutdown_timeout / 2, self.leave())
+            .await
+            .is_err()
+        {
+            warn!(
+                "handing over takes too long; others take over what is left when this broker is gone"
+            );
+        }
         self.stopping.cancel();
         self.fetcher.stop_waiting();
-        if tokio::time::timeout(self.shutdown_timeout, self.drain())
+        if tokio::time::timeout(self.shutdown_timeout / 2, self.drain())
             .await
             .is_err()
         {
@@ -237,6 +258,39 @@ impl Running {
                 "stopping took too long; what is not uploaded stays in the write-ahead log"
             );
         }
+    }
+
+    /// Hands over, while clients are still served, what others can take.
+    async fn leave(&self) {
+        if self.session.is_lost() || !self.has_others() {
+            return;
+        }
+        if let Err(error) = self.session.announce_stop().await {
+            warn!(%error, "others cannot be told that this broker stops");
+            return;
+        }
+        let mut changes = self.view.changes();
+        while self.has_others() && self.leads_something() && !self.session.is_lost() {
+            // The sender lives as long as the view.
+            let _changed = changes.changed().await;
+        }
+    }
+
+    fn has_others(&self) -> bool {
+        let brokers = &self.view.picture().brokers;
+        let mut others = brokers.all().map(|live| live.record.broker_id);
+        others.any(|other| other != self.session.broker_id() && brokers.is_usable(other))
+    }
+
+    fn leads_something(&self) -> bool {
+        let picture = self.view.picture();
+        let me = self.session.broker_id();
+        let mut partitions = picture.partitions.all();
+        partitions.any(|(_, placed)| {
+            placed
+                .serving(&picture.brokers)
+                .is_some_and(|(id, _)| id == me)
+        })
     }
 
     async fn drain(&self) {
