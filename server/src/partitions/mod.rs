@@ -9,6 +9,8 @@ mod durability;
 mod duties;
 mod hand_over;
 mod opener;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
