@@ -7,6 +7,7 @@
 //! /alluvium/<cluster>/topics/<name>                                 topic id, partition count, settings
 //! /alluvium/<cluster>/partitions/<topic id>/<partition>             leader, epochs, log start, tail
 //! /alluvium/<cluster>/producer-ids                                  next block of producer ids
+//! /alluvium/<cluster>/coordinators/groups/<shard>                   which broker coordinates a group shard
 //! /alluvium/<cluster>/groups/...                                    see the coordinator
 //! ```
 //!
@@ -17,6 +18,7 @@ use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition}
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::coordinator::GroupShard;
 use crate::store::KeyRange;
 
 /// Builds the keys of one cluster.
@@ -135,6 +137,21 @@ impl Keys {
         self.below("producer-ids")
     }
 
+    /// Which broker coordinates a group shard.
+    pub fn group_coordinator(&self, shard: GroupShard) -> Bytes {
+        self.below(&format!("coordinators/groups/{shard}"))
+    }
+
+    /// The coordinators of all group shards.
+    pub fn group_coordinators(&self) -> KeyRange {
+        KeyRange::prefix(self.below("coordinators/groups/"))
+    }
+
+    /// The group shard whose coordinator a key names.
+    pub fn parse_group_coordinator(&self, key: &[u8]) -> Option<GroupShard> {
+        GroupShard::parse(self.strip(key, "coordinators/groups/")?)
+    }
+
     fn strip<'a>(&self, key: &'a [u8], folder: &str) -> Option<&'a str> {
         std::str::from_utf8(key)
             .ok()?
@@ -164,6 +181,11 @@ mod tests {
         let name = TopicName::new("orders").expect("name");
         assert_eq!(keys.parse_topic(&keys.topic(&name)), Some(name.clone()));
         assert_eq!(keys.parse_topic(&Keys::new("other").topic(&name)), None);
+        for shard in GroupShard::all() {
+            let key = keys.group_coordinator(shard);
+            assert_eq!(keys.parse_group_coordinator(&key), Some(shard));
+            assert!(keys.group_coordinators().contains(&key));
+        }
     }
 
     #[test]

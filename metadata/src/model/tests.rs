@@ -93,3 +93,11 @@ fn partitions() {
     let json = r#"{"leader":1,"leader_epoch":1,"epochs":[[0,0],[1,9]],"log_start":0,"tail":[[1,2,3,4],[1,5,0,null]]}"#;
     golden(&record, 5, 0x1423_249a, json);
 }
+
+#[test]
+fn coordinators() {
+    let record = CoordinatorRecord {
+        broker: BrokerId(1),
+    };
+    golden(&record, 9, 0xa074_7821, r#"{"broker":1}"#);
+}

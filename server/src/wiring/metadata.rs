@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use alluvium_common::epoch::BrokerId;
 use alluvium_metadata::coordinator::group::GroupConfig;
-use alluvium_metadata::coordinator::{CoordinatorOptions, GroupCoordinator};
+use alluvium_metadata::coordinator::{
+    CoordinatorOptions, GroupCoordinator, GroupShard, Ownership, migrate_groups,
+};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{BrokerRecord, ClusterRecord};
 use alluvium_metadata::session::Session;
@@ -18,6 +20,7 @@ use alluvium_metadata::store::{
 use alluvium_metadata::value::{self, ValueError};
 use alluvium_protocol::StrBytes;
 use anyhow::{Context, bail};
+use futures::future::try_join_all;
 use tracing::warn;
 
 use super::{Basics, alone};
@@ -183,13 +186,17 @@ fn cluster_id(cluster: &ClusterRecord) -> StrBytes {
     (0..22).map(digit).collect::<String>().into()
 }
 
-/// Loads the groups; this broker coordinates all of them.
+/// Loads the groups; this broker coordinates all of them, for as long as its session lasts.
 pub async fn open_groups(
     basics: &Basics,
     store: &Arc<dyn MetadataStore>,
     session: &Arc<Session>,
 ) -> anyhow::Result<Arc<GroupCoordinator>> {
     let config = &basics.loaded.config;
+    let ownership: Arc<dyn Ownership> = session.clone();
+    migrate_groups(store, &keys(config), &ownership, &basics.random)
+        .await
+        .context("the consumer groups of a former version cannot be moved to their shards")?;
     let options = CoordinatorOptions {
         keys: keys(config),
         config: GroupConfig {
@@ -203,11 +210,12 @@ pub async fn open_groups(
             ),
             ..GroupConfig::default()
         },
-        ownership: Arc::clone(session) as Arc<_>,
         clock: Arc::clone(&basics.clock),
         random: Arc::clone(&basics.random),
     };
-    let coordinator = GroupCoordinator::open(Arc::clone(store), options)
+    let coordinator = GroupCoordinator::new(Arc::clone(store), options);
+    let open = |shard| coordinator.open_shard(shard, Arc::clone(&ownership));
+    try_join_all(GroupShard::all().map(open))
         .await
         .context("the consumer groups cannot be loaded")?;
     Ok(Arc::new(coordinator))

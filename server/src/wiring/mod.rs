@@ -208,8 +208,10 @@ impl Running {
             () = self.pipeline.stopped() => anyhow::anyhow!(
                 "the write path has stopped; start the broker again"
             ),
-            error = self.groups.stopped() => anyhow::anyhow!(
-                "the group coordinator has stopped: {error}; start the broker again"
+            stopped = self.groups.stopped() => anyhow::anyhow!(
+                "the coordinator of group shard {} has stopped: {}; start the broker again",
+                stopped.shard,
+                stopped.error
             ),
         }
     }
