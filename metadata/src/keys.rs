@@ -7,6 +7,7 @@
 //! /alluvium/<cluster>/partitions/<topic id>/<partition>             leader, epochs, log start, tail     -+
 //! /alluvium/<cluster>/placement/controller                          who places, under a lease            |
 //! /alluvium/<cluster>/placement/drains/<broker id>                  a broker that shall lead nothing     | what every
+//! /alluvium/<cluster>/placement/groups/<shard>                      which broker coordinates it          |
 //! /alluvium/<cluster>/producer-ids                                  next block of producer ids           | broker watches
 //! /alluvium/<cluster>/sessions/<broker id>                          session of a broker, under a lease   |
 //! /alluvium/<cluster>/topics/<name>                                 topic id, partition count, settings -+
@@ -22,6 +23,7 @@ use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition}
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::coordinator::GroupShard;
 use crate::store::KeyRange;
 
 /// Builds the keys of one cluster.
@@ -170,6 +172,21 @@ impl Keys {
         self.below("producer-ids")
     }
 
+    /// Which broker coordinates a group shard.
+    pub fn group_coordinator(&self, shard: GroupShard) -> Bytes {
+        self.below(&format!("placement/groups/{shard}"))
+    }
+
+    /// The coordinators of all group shards.
+    pub fn group_coordinators(&self) -> KeyRange {
+        KeyRange::prefix(self.below("placement/groups/"))
+    }
+
+    /// The group shard whose coordinator a key names.
+    pub fn parse_group_coordinator(&self, key: &[u8]) -> Option<GroupShard> {
+        GroupShard::parse(self.strip(key, "placement/groups/")?)
+    }
+
     fn strip<'a>(&self, key: &'a [u8], folder: &str) -> Option<&'a str> {
         std::str::from_utf8(key)
             .ok()?
@@ -219,6 +236,7 @@ mod tests {
             keys.partition(tp),
             keys.controller(),
             keys.drain(BrokerId(1)),
+            keys.group_coordinator(GroupShard::new(3).expect("shard")),
             keys.broker(BrokerId(1)),
             keys.topic(&name),
         ];
@@ -228,6 +246,16 @@ mod tests {
         let commit = keys.commit(BrokerId(1), BrokerEpoch(1), 1);
         for key in [commit, keys.below("groups/x"), keys.below("cluster")] {
             assert!(!keys.picture().contains(&key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn coordinators_parse_back() {
+        let keys = Keys::new("test");
+        for shard in GroupShard::all() {
+            let key = keys.group_coordinator(shard);
+            assert_eq!(keys.parse_group_coordinator(&key), Some(shard));
+            assert!(keys.group_coordinators().contains(&key));
         }
     }
 

@@ -12,6 +12,7 @@ pub mod config;
 pub mod data_folder;
 pub mod dispatch;
 pub mod error_map;
+pub mod group_shards;
 pub mod handlers;
 pub mod http;
 pub mod metrics;

@@ -4,6 +4,7 @@ mod broker;
 mod cluster;
 mod commit;
 mod controller;
+mod coordinator;
 mod partition;
 mod topic;
 
@@ -11,6 +12,7 @@ pub use broker::{BrokerRecord, RpcEndpoint};
 pub use cluster::ClusterRecord;
 pub use commit::CommitRecord;
 pub use controller::{ControllerRecord, DrainRecord};
+pub use coordinator::CoordinatorRecord;
 pub use partition::{EpochStart, Opener, PartitionRecord, TailEntry, WalHolder};
 pub use topic::TopicRecord;
 
@@ -24,6 +26,7 @@ mod kind {
     pub const PRODUCER_IDS: u8 = 6;
     pub const CONTROLLER: u8 = 7;
     pub const DRAIN: u8 = 8;
+    pub const COORDINATOR: u8 = 9;
 }
 pub(crate) use kind::PRODUCER_IDS;
 

@@ -155,3 +155,11 @@ fn controllers_and_drains() {
     let record = DrainRecord { since_ms: 1000 };
     golden(&record, 8, 0x665c_4599, r#"{"since_ms":1000}"#);
 }
+
+#[test]
+fn coordinators() {
+    let record = CoordinatorRecord {
+        broker: BrokerId(1),
+    };
+    golden(&record, 9, 0xa074_7821, r#"{"broker":1}"#);
+}

@@ -1,13 +1,15 @@
 //! The picture itself, and what an event changes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::topic::{TopicName, TopicPartition};
 
 use super::{Brokers, Controller, LiveBroker, Partitions, Placed, Topics, ViewError};
+use crate::coordinator::{GroupId, GroupShard, group_shard};
 use crate::keys::Keys;
-use crate::model::ControllerRecord;
+use crate::model::{ControllerRecord, CoordinatorRecord};
 use crate::store::{Event, KeyValue, Revision};
 use crate::value::{self, StoredRecord};
 
@@ -24,6 +26,17 @@ pub struct Picture {
     pub brokers: Arc<Brokers>,
     /// The elected controller, if there is one.
     pub controller: Option<Controller>,
+    /// Who coordinates which groups.
+    pub coordinators: Arc<BTreeMap<GroupShard, Coordinator>>,
+}
+
+/// The broker whose duty it is to coordinate a group shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coordinator {
+    /// The broker.
+    pub broker_id: BrokerId,
+    /// The revision that wrote it: the coordinator's fence.
+    pub mod_revision: Revision,
 }
 
 /// What a key of the picture is.
@@ -33,6 +46,7 @@ enum Subject {
     Broker(BrokerId),
     Drain(BrokerId),
     Controller,
+    Coordinator(GroupShard),
 }
 
 fn subject(keys: &Keys, key: &[u8]) -> Option<Subject> {
@@ -48,10 +62,19 @@ fn subject(keys: &Keys, key: &[u8]) -> Option<Subject> {
     if let Some(broker_id) = keys.parse_drain(key) {
         return Some(Subject::Drain(broker_id));
     }
+    if let Some(shard) = keys.parse_group_coordinator(key) {
+        return Some(Subject::Coordinator(shard));
+    }
     (keys.controller() == key).then_some(Subject::Controller)
 }
 
 impl Picture {
+    /// The broker that coordinates a group, if one is there for it.
+    pub fn coordinator_of(&self, group: &GroupId) -> Option<&Arc<LiveBroker>> {
+        let coordinator = self.coordinators.get(&group_shard(group))?;
+        self.brokers.get(coordinator.broker_id)
+    }
+
     pub(super) fn apply(&mut self, keys: &Keys, event: &Event) -> Result<(), ViewError> {
         match event {
             Event::Put(kv) => self.put(keys, kv),
@@ -90,6 +113,14 @@ impl Picture {
                     epoch: kv.create_revision,
                 });
             }
+            Some(Subject::Coordinator(shard)) => {
+                let record: CoordinatorRecord = decode(kv)?;
+                let coordinator = Coordinator {
+                    broker_id: record.broker,
+                    mod_revision: kv.mod_revision,
+                };
+                Arc::make_mut(&mut self.coordinators).insert(shard, coordinator);
+            }
             None => {}
         }
         Ok(())
@@ -102,6 +133,9 @@ impl Picture {
             Some(Subject::Broker(id)) => Arc::make_mut(&mut self.brokers).remove(id),
             Some(Subject::Drain(id)) => Arc::make_mut(&mut self.brokers).set_drained(id, false),
             Some(Subject::Controller) => self.controller = None,
+            Some(Subject::Coordinator(shard)) => {
+                Arc::make_mut(&mut self.coordinators).remove(&shard);
+            }
             None => {}
         }
     }

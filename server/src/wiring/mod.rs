@@ -41,6 +41,7 @@ use tracing::{info, warn};
 use crate::broker::{Broker, Identity};
 use crate::config::{Loaded, Role};
 use crate::data_folder::DataFolder;
+use crate::group_shards::GroupShards;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
 use crate::partitions::{LeaderPartitions, Me, PartitionSeams};
@@ -150,8 +151,15 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&led).follow());
-    let groups = metadata::open_groups(&basics, &store, &session).await?;
+    let groups = metadata::groups(&basics, &store, &session).await?;
     groups.follow_topics(Arc::clone(&view));
+    let shards = GroupShards::new(
+        Arc::clone(&session),
+        Arc::clone(&view),
+        keys.clone(),
+        Arc::clone(&groups),
+    );
+    tasks.spawn(shards.follow());
     let service = TopicService::new(
         writer,
         Arc::clone(&view),
@@ -224,7 +232,6 @@ impl Running {
             biased;
             () = self.session.lost() => End::SessionLost,
             () = self.pipeline.stopped() => self.end("the write path has stopped"),
-            error = self.groups.stopped() => self.end(&format!("the group coordinator has stopped: {error}")),
         }
     }
 
