@@ -202,11 +202,8 @@ impl Node {
 
     fn append(&self, tp: TopicPartition, sequence: i32) -> Result<AppendTicket, AppendError> {
         let sequence = Sequence::new(sequence).expect("not negative");
-        let mut builder = BatchBuilder::new(Codec::None).producer(
-            ProducerId(7),
-            ProducerEpoch(0),
-            sequence,
-        );
+        let mut builder =
+            BatchBuilder::new(Codec::None).producer(ProducerId(7), ProducerEpoch(0), sequence);
         builder.push(1_000, None, Some(b"value"), NO_HEADERS);
         let records: Bytes = builder.build().expect("builds");
         let options = AppendOptions {
