@@ -112,8 +112,8 @@ impl Scene {
 
     pub async fn committed(&self, group: &str, topic: &str, index: i32) -> Option<i64> {
         let asked = [self.partition(topic, index)];
-        let fetched = self.groups.fetch_offsets(&group.into(), Some(&asked));
-        let fetched = fetched.await;
+        let group = group.into();
+        let fetched = self.groups.fetch_offsets(&group, Some(&asked)).await;
         let offset = fetched.expect("served").partitions.remove(0).1;
         offset.and_then(|record| record.offset).map(Offset::get)
     }
