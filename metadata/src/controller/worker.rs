@@ -83,11 +83,9 @@ impl Worker {
             _ = stop.wait_for(|stop| *stop) => {}
             () = session.lost() => {}
         }
-        let Some(epoch) = self.depose("stopped") else {
-            return;
-        };
         // The key of a lost session is deleted with its lease.
-        if session.is_alive()
+        if let Some(epoch) = self.depose("it stops")
+            && session.is_alive()
             && let Err(error) = self.election.resign(epoch).await
         {
             warn!(%error, "another controller is elected only when this broker's session ends");
@@ -102,13 +100,22 @@ impl Worker {
             changes.mark_unchanged();
             let picture = self.view.picture();
             self.presence.observe(&picture.brokers);
-            match self.term.as_ref().map(|term| term.epoch) {
-                None => self.campaign(&picture).await,
-                Some(epoch) => self.round(&picture, epoch).await,
-            }
+            self.step(&picture).await;
             tokio::time::sleep(self.options.round_pause).await;
             // The view lives as long as this, so the only other end of the wait is the tick.
             let _ticked = tokio::time::timeout(self.options.tick, changes.changed()).await;
+        }
+    }
+
+    async fn step(&mut self, picture: &Picture) {
+        // F3: others may be about to elect another. Once the session is known to go on, so does the election.
+        if !self.session.is_alive() {
+            self.depose("its session cannot be proved alive");
+            return;
+        }
+        match self.term.as_ref().map(|term| term.epoch) {
+            None => self.campaign(picture).await,
+            Some(epoch) => self.round(picture, epoch).await,
         }
     }
 
