@@ -146,6 +146,11 @@ impl Session {
         self.broker_epoch
     }
 
+    /// The lease that its key is under: what else is put under it ends with the session.
+    pub fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
     /// F1: the comparison that every transaction of this session carries.
     pub fn fence(&self) -> Compare {
         Compare::created_at(self.key.clone(), Revision::from(self.broker_epoch))

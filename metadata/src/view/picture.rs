@@ -86,7 +86,7 @@ impl Picture {
     }
 
     /// Keys of others, which lie between ours, are passed over.
-    pub(super) fn put(&mut self, keys: &Keys, kv: &KeyValue) -> Result<(), ViewError> {
+    pub(crate) fn put(&mut self, keys: &Keys, kv: &KeyValue) -> Result<(), ViewError> {
         match subject(keys, &kv.key) {
             Some(Subject::Topic(_)) => Arc::make_mut(&mut self.topics).put(decode(kv)?),
             Some(Subject::Partition(tp)) => {
