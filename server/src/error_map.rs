@@ -46,9 +46,10 @@ pub fn append(error: &AppendError) -> ErrorCode {
 /// A read of a partition that the metadata knows.
 pub fn read(error: &ReadError) -> ErrorCode {
     match error {
-        ReadError::UnknownPartition | ReadError::Closed(CloseReason::NotLeader) => {
-            ErrorCode::NotLeaderOrFollower
-        }
+        // Who cannot prove that it leads does not say that it does (F3); clients ask again, here or elsewhere.
+        ReadError::UnknownPartition
+        | ReadError::EndUnknown
+        | ReadError::Closed(CloseReason::NotLeader) => ErrorCode::NotLeaderOrFollower,
         ReadError::Closed(CloseReason::Deleted) => ErrorCode::UnknownTopicOrPartition,
         ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,

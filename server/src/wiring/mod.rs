@@ -165,7 +165,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         rack: config.rack.clone().map(Into::into),
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
-    let reader = storage::reader(&basics, &objects, &logs);
+    let reader = storage::reader(&basics, &objects, &logs, &session);
     let fetcher = storage::fetcher(&basics, &reader);
     let broker = Broker {
         identity,
