@@ -24,6 +24,8 @@ use alluvium_common::epoch::BrokerId;
 use alluvium_common::rand::{SharedRandom, SystemRandom};
 use alluvium_ingest::pipeline::Pipeline;
 use alluvium_metadata::coordinator::GroupCoordinator;
+use alluvium_metadata::drains::DrainWriter;
+use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::topics::TopicWriter;
@@ -44,6 +46,7 @@ use crate::data_folder::DataFolder;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
 use crate::partitions::{LeaderPartitions, Me, PartitionSeams};
+use crate::placement_service::PlacementService;
 use crate::topic_service::TopicService;
 use listeners::Listeners;
 
@@ -158,6 +161,17 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         me.broker_id,
         basics.loaded.topic_defaults.clone(),
     );
+    let placement = PlacementService::new(
+        PartitionWriter::new(Arc::clone(&store), keys.clone()),
+        DrainWriter::new(
+            Arc::clone(&store),
+            keys.clone(),
+            Arc::clone(&session),
+            Arc::clone(&basics.clock),
+        ),
+        Arc::clone(&session),
+        Arc::clone(&view),
+    );
     let identity = Identity {
         cluster_id,
         broker_id: BrokerId(config.broker_id),
@@ -171,6 +185,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         identity,
         view,
         topics: Arc::new(service),
+        placement,
         fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
         reader,
