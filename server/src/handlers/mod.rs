@@ -9,6 +9,7 @@ mod admin_testing;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
+mod broker_settings;
 #[cfg(test)]
 pub(crate) mod cluster_testing;
 mod config_entries;
