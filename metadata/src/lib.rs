@@ -7,6 +7,7 @@
 pub mod commit_log;
 pub mod controller;
 pub mod coordinator;
+pub mod drains;
 pub mod keys;
 pub mod leadership;
 pub mod model;

@@ -95,6 +95,12 @@ impl Life {
         let now = self.began.elapsed().as_millis();
         !*self.lost.borrow() && now < u128::from(self.alive_until_ms.load(Ordering::Acquire))
     }
+
+    fn alive_until(&self) -> Option<Instant> {
+        let until_ms = self.alive_until_ms.load(Ordering::Acquire);
+        let known = until_ms > 0 && !*self.lost.borrow();
+        known.then(|| self.began + Duration::from_millis(until_ms))
+    }
 }
 
 impl Session {
@@ -160,6 +166,11 @@ impl Session {
     /// reading.
     pub fn is_alive(&self) -> bool {
         self.life.is_alive()
+    }
+
+    /// F3: until when the session is known to last; every keep-alive moves that on. `None`: it is lost.
+    pub fn alive_until(&self) -> Option<Instant> {
+        self.life.alive_until()
     }
 
     /// Declares the session lost: somebody's comparison failed against it.
@@ -395,11 +406,15 @@ mod tests {
         let session = open(&store, 7).await.expect("session");
         tokio::time::sleep(TTL * 5).await;
         assert!(session.is_alive());
+        assert!(session.alive_until().expect("not lost") > Instant::now());
         // F3: without keep-alives (a frozen process) the deadline passes before the lease ends.
         session.keep_alive.abort();
         tokio::time::sleep(TTL * 2 / 3).await;
         assert!(!session.is_alive());
+        assert!(session.alive_until().expect("not lost") <= Instant::now());
         assert!(session.is_current().await.expect("read"));
+        session.fenced();
+        assert_eq!(session.alive_until(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,8 +13,10 @@ use alluvium_common::epoch::{BrokerId, LeaderEpoch};
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use alluvium_metadata::drains::DrainWriter;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{BrokerRecord, TopicRecord};
+use alluvium_metadata::leadership::{PartitionChange, PartitionWriter, Written};
+use alluvium_metadata::model::{BrokerRecord, Opener, TopicRecord};
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{MemoryStore, MetadataStore};
 use alluvium_metadata::topics::{NewTopic, TopicWriter};
@@ -26,12 +28,17 @@ use uuid::Uuid;
 use super::admin::Admin;
 use crate::broker::Identity;
 use crate::config::Loaded;
+use crate::handlers::cluster_testing::TestCluster;
 use crate::handlers::group_testing::identity;
+use crate::placement_service::PlacementService;
 use crate::topic_service::{PartitionHost, TopicService};
 
 /// A broker's administrative side.
 pub struct Scene {
     pub topics: TopicService,
+    pub placement: PlacementService,
+    /// The same store, for what other brokers do.
+    pub cluster: TestCluster,
     pub view: Arc<ClusterView>,
     pub logs: Arc<Logs>,
     pub loaded: Loaded,
@@ -43,10 +50,42 @@ struct LogsOnly {
     logs: Arc<Logs>,
     view: Arc<ClusterView>,
     budget: Arc<TailBudget>,
+    session: Arc<Session>,
+    writer: PartitionWriter,
+}
+
+impl LogsOnly {
+    /// Writes that this broker's session leads what was placed here.
+    async fn lead(&self, topic_id: TopicId) {
+        let opener = Opener {
+            broker_id: self.session.broker_id(),
+            broker_epoch: self.session.broker_epoch(),
+            first_seq: 0,
+            wal: None,
+        };
+        let picture = self.view.picture();
+        let placed = picture.partitions.of(topic_id);
+        let closed = placed.filter(|(_, placed)| placed.record.open_by().is_none());
+        let changes: Vec<_> = closed
+            .map(|(tp, placed)| PartitionChange {
+                tp,
+                record: placed.record.opened(&opener, Offset::ZERO, |_| None),
+                read_at: placed.mod_revision,
+            })
+            .collect();
+        let written = self.writer.write(&[self.session.fence()], &changes).await;
+        for written in written.expect("written") {
+            let Written::Done(revision) = written else {
+                panic!("nobody else writes");
+            };
+            self.view.reached(revision).await;
+        }
+    }
 }
 
 impl PartitionHost for LogsOnly {
     fn settle(&self, topic_id: TopicId) -> BoxFuture<'_, ()> {
+        let written = self.lead(topic_id);
         let picture = self.view.picture();
         if picture.topics.with_id(topic_id).is_none() {
             let logs = self.logs.all();
@@ -64,7 +103,7 @@ impl PartitionHost for LogsOnly {
                 self.logs.insert(log(tp, start, &self.budget));
             }
         }
-        Box::pin(std::future::ready(()))
+        Box::pin(written)
     }
 
     fn set_log_start(&self, tp: TopicPartition, to: Offset) {
@@ -104,20 +143,31 @@ impl Scene {
         let session = Session::open(Arc::clone(&store), &keys, &record, ttl)
             .await
             .expect("session");
+        let session = Arc::new(session);
         let writer = TopicWriter::new(
             Arc::clone(&store),
             keys.clone(),
-            Arc::new(session),
+            Arc::clone(&session),
             ManualClock::at(1_000),
             SeededRandom::new(1),
         );
-        let view = Arc::new(ClusterView::open(store, keys).await.expect("view"));
+        let view = ClusterView::open(Arc::clone(&store), keys.clone()).await;
+        let view = Arc::new(view.expect("view"));
+        let partitions = PartitionWriter::new(Arc::clone(&store), keys.clone());
+        let drains = DrainWriter::new(
+            Arc::clone(&store),
+            keys,
+            Arc::clone(&session),
+            ManualClock::at(1_000),
+        );
         let logs = Logs::new();
         let budget = TailBudget::new(1 << 20, TailMetrics::default());
         let host = Arc::new(LogsOnly {
             logs: Arc::clone(&logs),
             view: Arc::clone(&view),
             budget,
+            session: Arc::clone(&session),
+            writer: partitions.clone(),
         });
         let topics = TopicService::new(
             writer,
@@ -128,6 +178,8 @@ impl Scene {
         );
         Self {
             topics,
+            placement: PlacementService::new(partitions, drains, session, Arc::clone(&view)),
+            cluster: TestCluster::over(store, Arc::clone(&view)),
             view,
             logs,
             loaded: Loaded::default(),
@@ -138,6 +190,7 @@ impl Scene {
     pub fn admin(&self) -> Admin<'_> {
         Admin {
             topics: &self.topics,
+            placement: &self.placement,
             view: &self.view,
             logs: &self.logs,
             loaded: &self.loaded,

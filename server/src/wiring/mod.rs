@@ -24,6 +24,8 @@ use alluvium_common::epoch::BrokerId;
 use alluvium_common::rand::{SharedRandom, SystemRandom};
 use alluvium_ingest::pipeline::Pipeline;
 use alluvium_metadata::coordinator::GroupCoordinator;
+use alluvium_metadata::drains::DrainWriter;
+use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::topics::TopicWriter;
@@ -45,6 +47,7 @@ use crate::group_shards::GroupShards;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
 use crate::partitions::{LeaderPartitions, Me, PartitionSeams};
+use crate::placement_service::PlacementService;
 use crate::topic_service::TopicService;
 use listeners::Listeners;
 
@@ -167,6 +170,17 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         me.broker_id,
         basics.loaded.topic_defaults.clone(),
     );
+    let placement = PlacementService::new(
+        PartitionWriter::new(Arc::clone(&store), keys.clone()),
+        DrainWriter::new(
+            Arc::clone(&store),
+            keys.clone(),
+            Arc::clone(&session),
+            Arc::clone(&basics.clock),
+        ),
+        Arc::clone(&session),
+        Arc::clone(&view),
+    );
     let identity = Identity {
         cluster_id,
         broker_id: BrokerId(config.broker_id),
@@ -174,12 +188,13 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         rack: config.rack.clone().map(Into::into),
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
-    let reader = storage::reader(&basics, &objects, &logs);
+    let reader = storage::reader(&basics, &objects, &logs, &session);
     let fetcher = storage::fetcher(&basics, &reader);
     let broker = Broker {
         identity,
         view: Arc::clone(&view),
         topics: Arc::new(service),
+        placement,
         fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
         reader,

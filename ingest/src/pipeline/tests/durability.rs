@@ -210,8 +210,11 @@ async fn a_drained_partition_is_committed_whole_and_takes_nothing_more() {
     assert_eq!(refused, AppendError::NotLeader(Outcome::NotDone));
     let _others = rig.append(1, &batch("c", 1)).expect("others go on");
     assert_eq!(tags(&rig.read(0).await), pairs(&[(0, "a")]), "still read");
+    let leaving = |partition| rig.logs.get(&tp(partition)).expect("open").is_leaving();
+    assert!(leaving(0) && !leaving(1), "readers are not told its end");
 
     rig.pipeline.resume(&[tp(0)]);
+    assert!(!leaving(0));
     let _again = rig.append(0, &batch("d", 1)).expect("taken again");
     assert!(rig.pipeline.flush().await);
     assert_eq!(tags(&rig.read(0).await), pairs(&[(0, "a"), (1, "d")]));
