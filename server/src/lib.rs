@@ -9,7 +9,6 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;
-pub mod coordinators;
 pub mod data_folder;
 pub mod dispatch;
 pub mod error_map;

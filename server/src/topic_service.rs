@@ -8,6 +8,7 @@ use std::sync::Arc;
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{TopicId, TopicName, TopicPartition};
+use alluvium_metadata::controller::placement::place_new;
 use alluvium_metadata::model::TopicRecord;
 use alluvium_metadata::store::Revision;
 use alluvium_metadata::topic_config::InvalidConfig;
@@ -118,7 +119,7 @@ impl TopicService {
     }
 
     fn place(&self, topic_id: TopicId, partitions: Range<i32>) -> Vec<BrokerId> {
-        let _ = topic_id;
-        partitions.map(|_| self.broker_id).collect()
+        let picture = self.view.picture();
+        place_new(&picture, self.broker_id, topic_id, partitions)
     }
 }

@@ -9,6 +9,7 @@
 //! [`placement`] chooses brokers, here and for new topics. [`unclean`] gives up a write-ahead log that nobody has.
 
 mod apply;
+pub mod coordinators;
 pub mod election;
 pub mod placement;
 pub mod plan;
@@ -137,7 +138,7 @@ impl Controller {
 
     /// Ends its work, and its election, so that another broker is elected at once. To be called before the session is
     /// closed.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         self.stop.send_replace(true);
         // It cannot be cancelled but by `drop`, and a panic in it is the runtime's to report.
         let _ended = (&mut self.worker).await;

@@ -8,10 +8,12 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::apply::{Applied, Applier, ApplyError};
+use super::coordinators::{plan_coordinators, write_coordinators};
 use super::election::{Election, ElectionError};
-use super::plan::{Circumstances, ClusterPlan, PlanRules, plan};
+use super::plan::{Circumstances, ClusterPlan, Plan, PlanRules, plan};
 use super::presence::{Orphans, Presence};
 use super::{AllowUnclean, ControllerOptions, ControllerParts, ControllerStatus, RemoveOrphans};
+use crate::coordinator::GroupShard;
 use crate::keys::Keys;
 use crate::leadership::PartitionWriter;
 use crate::model::TopicRecord;
@@ -178,6 +180,9 @@ impl Worker {
             }
             Err(ApplyError::Store(error)) => warn!(%error, "partitions could not be placed"),
         }
+        if let Err(error) = self.place_coordinators(picture, epoch).await {
+            warn!(%error, "coordinators could not be placed");
+        }
         if let Err(error) = self.remove_orphans(&plan.orphans).await {
             warn!(%error, "what is left of deleted topics could not be removed");
         }
@@ -188,16 +193,41 @@ impl Worker {
             unclean: &|topic: &TopicRecord| (self.allow_unclean)(topic),
             weight: &|_| 1,
         };
-        let now = Circumstances {
-            usable_for: self.presence.usable_for(),
-            rebalancing: self.term.as_ref().is_some_and(|term| term.rebalancing),
-            expected: &|broker_id: BrokerId| self.presence.is_expected(broker_id),
-        };
+        let expected = |broker_id: BrokerId| self.presence.is_expected(broker_id);
+        let now = self.circumstances(&expected);
         let plan = plan(picture, &self.options.plan, &rules, &now);
         if let Some(term) = &mut self.term {
             term.rebalancing = plan.partitions.rebalancing;
         }
         plan
+    }
+
+    fn circumstances<'a>(&self, expected: &'a dyn Fn(BrokerId) -> bool) -> Circumstances<'a> {
+        Circumstances {
+            usable_for: self.presence.usable_for(),
+            rebalancing: self.term.as_ref().is_some_and(|term| term.rebalancing),
+            expected,
+        }
+    }
+
+    fn plan_coordinators(&self, picture: &Picture) -> Plan<GroupShard> {
+        let expected = |broker_id: BrokerId| self.presence.is_expected(broker_id);
+        plan_coordinators(picture, &self.options.plan, &self.circumstances(&expected))
+    }
+
+    async fn place_coordinators(
+        &self,
+        picture: &Picture,
+        epoch: Revision,
+    ) -> Result<(), StoreError> {
+        let plan = self.plan_coordinators(picture);
+        let guard = self.election.guard(epoch);
+        let written = write_coordinators(&*self.store, &self.keys, guard, picture, &plan).await?;
+        if let Some(revision) = written {
+            // The next plan must not order the same again.
+            self.view.reached(revision).await;
+        }
+        Ok(())
     }
 
     /// Tells of the plan, and aloud when other partitions than before wait for a broker's return.

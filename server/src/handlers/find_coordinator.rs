@@ -1,13 +1,13 @@
 //! FindCoordinator: where groups and transactional ids are coordinated.
 
 use alluvium_common::epoch::BrokerId;
+use alluvium_metadata::coordinator::GroupId;
 use alluvium_metadata::view::Picture;
 use alluvium_protocol::messages::find_coordinator_response::Coordinator;
 use alluvium_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use alluvium_protocol::{ErrorCode, StrBytes};
 
 use crate::broker::Broker;
-use crate::coordinators::coordinator_of;
 use crate::dispatch::RequestInfo;
 use crate::shape;
 
@@ -55,7 +55,10 @@ fn answer(
 
 fn find(picture: &Picture, me: BrokerId, key: StrBytes, key_type: i8) -> Coordinator {
     let coordinator = match key_type {
-        GROUP => coordinator_of(picture, me, &key),
+        GROUP => {
+            let coordinator = picture.coordinator_of(&GroupId::new(&key));
+            coordinator.map(|live| live.record.broker_id)
+        }
         TRANSACTION => Some(me),
         _ => {
             let message = "this kind of coordinator is not served";

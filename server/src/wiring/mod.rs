@@ -8,6 +8,7 @@
 //! committed; the session is closed.
 
 pub(crate) mod adapters;
+mod cluster;
 mod listeners;
 mod metadata;
 mod partitions;
@@ -23,12 +24,10 @@ use alluvium_common::clock::{SharedClock, SystemClock};
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::rand::{SharedRandom, SystemRandom};
 use alluvium_ingest::pipeline::Pipeline;
+use alluvium_metadata::controller::Controller;
 use alluvium_metadata::coordinator::GroupCoordinator;
-use alluvium_metadata::drains::DrainWriter;
-use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::session::Session;
-use alluvium_metadata::topics::TopicWriter;
 use alluvium_metadata::view::ClusterView;
 use alluvium_query::fetch::Fetcher;
 use alluvium_query::list_offsets::OffsetFinder;
@@ -43,12 +42,10 @@ use tracing::{info, warn};
 use crate::broker::{Broker, Identity};
 use crate::config::{Loaded, Role};
 use crate::data_folder::DataFolder;
-use crate::group_shards::GroupShards;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
-use crate::partitions::{LeaderPartitions, Me, PartitionSeams};
-use crate::placement_service::PlacementService;
-use crate::topic_service::TopicService;
+use crate::partitions::Me;
+use cluster::{LeadSeams, Member};
 use listeners::Listeners;
 
 /// What every component is given.
@@ -74,6 +71,7 @@ impl Basics {
 pub struct Running {
     session: Arc<Session>,
     view: Arc<ClusterView>,
+    controller: Controller,
     fetcher: Arc<Fetcher>,
     pipeline: Arc<Pipeline>,
     groups: Arc<GroupCoordinator>,
@@ -109,18 +107,16 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let view = ClusterView::open(Arc::clone(&store), keys.clone())
         .await
         .context("the topics cannot be read")?;
-    let view = Arc::new(view);
-    let writer = TopicWriter::new(
-        Arc::clone(&store),
-        keys.clone(),
-        Arc::clone(&session),
-        Arc::clone(&basics.clock),
-        Arc::clone(&basics.random),
-    );
-    let me = Me {
-        broker_id: session.broker_id(),
-        broker_epoch: session.broker_epoch(),
-        instance_id: folder.instance_id(),
+    let member = Member {
+        store: Arc::clone(&store),
+        keys: keys.clone(),
+        view: Arc::new(view),
+        me: Me {
+            broker_id: session.broker_id(),
+            broker_epoch: session.broker_epoch(),
+            instance_id: folder.instance_id(),
+        },
+        session: Arc::clone(&session),
     };
     let logs = Logs::new();
     let tail_budget = TailBudget::new(
@@ -133,54 +129,25 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         store: &store,
         keys: &keys,
         session: &session,
-        me: &me,
-        picture: &view.picture(),
+        me: &member.me,
+        picture: &member.view.picture(),
         objects: &objects,
         logs: &logs,
         tail_budget: &tail_budget,
     })
     .await?;
-    let led = LeaderPartitions::new(PartitionSeams {
-        me,
-        session: Arc::clone(&session),
-        view: Arc::clone(&view),
-        pipeline: Arc::clone(&pipeline),
-        logs: Arc::clone(&logs),
-        tail_budget,
-        store: Arc::clone(&store),
-        keys: keys.clone(),
-        objects: Arc::clone(&objects.store),
-        defaults: basics.loaded.topic_defaults.clone(),
-    });
     let mut tasks = JoinSet::new();
-    tasks.spawn(Arc::clone(&led).follow());
-    let groups = metadata::groups(&basics, &store, &session).await?;
-    groups.follow_topics(Arc::clone(&view));
-    let shards = GroupShards::new(
-        Arc::clone(&session),
-        Arc::clone(&view),
-        keys.clone(),
-        Arc::clone(&groups),
-    );
-    tasks.spawn(shards.follow());
-    let service = TopicService::new(
-        writer,
-        Arc::clone(&view),
-        led,
-        me.broker_id,
-        basics.loaded.topic_defaults.clone(),
-    );
-    let placement = PlacementService::new(
-        PartitionWriter::new(Arc::clone(&store), keys.clone()),
-        DrainWriter::new(
-            Arc::clone(&store),
-            keys.clone(),
-            Arc::clone(&session),
-            Arc::clone(&basics.clock),
-        ),
-        Arc::clone(&session),
-        Arc::clone(&view),
-    );
+    let controller = member.controller(&basics);
+    let seams = LeadSeams {
+        pipeline: &pipeline,
+        logs: &logs,
+        tail_budget,
+        objects: Arc::clone(&objects.store),
+        tasks: &mut tasks,
+    };
+    let led = member.lead(&basics, seams);
+    let groups = member.coordinate(&basics, &mut tasks).await?;
+    member.coordinated(&groups).await;
     let identity = Identity {
         cluster_id,
         broker_id: BrokerId(config.broker_id),
@@ -192,9 +159,9 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let fetcher = storage::fetcher(&basics, &reader);
     let broker = Broker {
         identity,
-        view: Arc::clone(&view),
-        topics: Arc::new(service),
-        placement,
+        view: Arc::clone(&member.view),
+        topics: Arc::new(member.topic_service(&basics, led)),
+        placement: member.placement_service(&basics),
         fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
         reader,
@@ -218,7 +185,8 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     health.set(Readiness::Ready);
     Ok(Running {
         session,
-        view,
+        view: member.view,
+        controller,
         fetcher,
         pipeline,
         groups,
@@ -259,7 +227,7 @@ impl Running {
     }
 
     /// Gives away what it leads, answers what was read, uploads what is open, and ends.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.health.set(Readiness::NotReady("stopping".to_owned()));
         if tokio::time::timeout(self.shutdown_timeout / 2, self.leave())
             .await
@@ -271,12 +239,13 @@ impl Running {
         }
         self.stopping.cancel();
         self.fetcher.stop_waiting();
-        if tokio::time::timeout(self.shutdown_timeout / 2, self.drain())
+        let timeout = self.shutdown_timeout;
+        if tokio::time::timeout(timeout / 2, self.drain())
             .await
             .is_err()
         {
             warn!(
-                timeout = ?self.shutdown_timeout,
+                ?timeout,
                 "stopping took too long; what is not uploaded stays in the write-ahead log"
             );
         }
@@ -315,7 +284,7 @@ impl Running {
         })
     }
 
-    async fn drain(&self) {
+    async fn drain(&mut self) {
         // The answers to producers of class object wait for an upload, so both go on together.
         let (_, flushed) = tokio::join!(self.listeners.drained(), self.pipeline.flush());
         if !flushed {
@@ -324,6 +293,7 @@ impl Running {
         // What was appended while the connections were drained.
         self.pipeline.flush().await;
         self.groups.close();
+        self.controller.stop().await;
         self.pipeline.shutdown().await;
         // What is in memory goes to the disk tier, so that the next start finds it there.
         self.cache.close().await;
