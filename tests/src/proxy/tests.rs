@@ -87,14 +87,24 @@ async fn each_direction_is_lost_by_itself() {
     arrived.await.expect("in time").expect("it arrived");
     // Healing breaks what has a hole in it: the lost answer never comes late.
     world.proxy.set(Link::PASS);
-    assert!(timeout(PATIENCE, stream.read_u8()).await.expect("an end").is_err());
+    assert!(
+        timeout(PATIENCE, stream.read_u8())
+            .await
+            .expect("an end")
+            .is_err()
+    );
 
     let mut stream = world.connect().await;
     assert_eq!(echo(&mut stream, 3).await.expect("answered"), 3);
     world.proxy.set(Link::LOSE_REQUESTS);
     stream.write_u8(4).await.expect("taken");
     world.proxy.set(Link::PASS);
-    assert!(timeout(PATIENCE, stream.read_u8()).await.expect("an end").is_err());
+    assert!(
+        timeout(PATIENCE, stream.read_u8())
+            .await
+            .expect("an end")
+            .is_err()
+    );
     assert_eq!(*world.heard.borrow(), 3, "the request was lost");
 }
 
