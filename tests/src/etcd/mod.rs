@@ -167,6 +167,16 @@ impl EtcdCluster {
         false
     }
 
+    /// Members, those that are dead included.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Never: it has one member at least.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// `host:port` of each member.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Member::endpoint).collect()

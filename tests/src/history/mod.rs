@@ -227,6 +227,15 @@ pub struct Recovery {
     pub took: Option<Duration>,
 }
 
+/// An answer that breaks an invariant by itself.
+#[derive(Debug, Clone)]
+pub struct Anomaly {
+    /// Which.
+    pub invariant: &'static str,
+    /// What was answered.
+    pub what: String,
+}
+
 /// All that happened.
 #[derive(Debug, Default, Clone)]
 pub struct History {
@@ -246,6 +255,8 @@ pub struct History {
     pub offset_reads: Vec<OffsetRead>,
     /// In no particular order.
     pub recoveries: Vec<Recovery>,
+    /// In no particular order.
+    pub anomalies: Vec<Anomaly>,
 }
 
 /// A history while it happens.
@@ -312,6 +323,12 @@ impl Recorder {
         let what = what.into();
         let recovery = Recovery { what, took };
         self.history.lock().recoveries.push(recovery);
+    }
+
+    /// Adds an answer that breaks an invariant by itself.
+    pub fn anomaly(&self, invariant: &'static str, what: String) {
+        let anomaly = Anomaly { invariant, what };
+        self.history.lock().anomalies.push(anomaly);
     }
 
     /// What happened so far.

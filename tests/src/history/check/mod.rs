@@ -47,6 +47,9 @@ pub fn check(history: &History) -> Report {
     }
     groups::check(history, &mut report);
     recoveries(history, &mut report);
+    for anomaly in &history.anomalies {
+        report.add(anomaly.invariant, anomaly.what.clone());
+    }
     report
 }
 

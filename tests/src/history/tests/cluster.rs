@@ -116,6 +116,16 @@ fn a_slow_recovery() {
     check(&history).assert_clean();
 }
 
+#[test]
+fn an_answer_that_is_wrong_by_itself() {
+    caught("I10", |history| {
+        history.anomalies.push(Anomaly {
+            invariant: "I10",
+            what: "a producer was told that its next batch is out of order".to_owned(),
+        });
+    });
+}
+
 /// The topic of the good history was deleted, and there is another of its name.
 fn recreated() -> (History, Partition) {
     let mut history = good();
