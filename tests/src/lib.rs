@@ -10,4 +10,5 @@ pub mod load;
 pub mod proxy;
 pub mod s3;
 pub mod schedule;
+pub mod trial;
 pub mod workload;

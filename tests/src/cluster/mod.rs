@@ -178,11 +178,18 @@ impl Cluster {
         .await;
     }
 
-    /// Stops all brokers, each of which must end well.
-    pub async fn terminate(&mut self) {
+    /// Stops all brokers. What of that did not go well.
+    pub async fn terminate(&mut self) -> Vec<String> {
+        let mut bad = Vec::new();
         for node in &mut self.nodes {
-            node.terminate().await;
+            let number = node.number();
+            match node.terminate().await {
+                Some(status) if status.success() => {}
+                Some(status) => bad.push(format!("broker {number} stopped with {status}")),
+                None => bad.push(format!("broker {number} was not running")),
+            }
         }
+        bad
     }
 
     /// `alluvium verify` on etcd and bucket, with all brokers stopped: what it found, or nothing.

@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use alluvium_protocol::ErrorCode;
 use alluvium_tests::broker::{BrokerOptions, until};

@@ -92,7 +92,7 @@ impl Report {
     }
 
     /// Adds a violation.
-    pub(in crate::history) fn add(&mut self, invariant: &'static str, what: String) {
+    pub fn add(&mut self, invariant: &'static str, what: String) {
         let count = self.counts.entry(invariant).or_default();
         *count += 1;
         if *count <= VIOLATIONS_KEPT_MAX {
