@@ -65,7 +65,7 @@ impl Trial {
         let topics = load.topics().to_vec();
         let longest_gap = load.gaps().longest("produce ");
         load.finish().await;
-        Load::read_all(&topics, &cluster, &recorder).await;
+        Load::read_all(&topics, &cluster, self.load.patience, &recorder).await;
         let mut report = check(&recorder.take());
         audit(&mut cluster, &mut report).await;
         Outcome {

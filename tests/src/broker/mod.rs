@@ -229,6 +229,18 @@ impl Broker {
         }
     }
 
+    /// SIGTERM, and how the process ended; one that does not end within `patience` is killed.
+    pub async fn terminate_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let mut process = self.process.take().expect("a running broker");
+        process.signal(Signal::TERM);
+        timeout(patience, process.ended()).await.ok()
+    }
+
+    /// Nothing that the broker writes fails the test, not even a panic: its bugs are what is tested.
+    pub fn accept_any_log(&self) {
+        self.log.accept_all();
+    }
+
     /// SIGTERM, without waiting for anything.
     pub fn signal_terminate(&self) {
         self.running().signal(Signal::TERM);

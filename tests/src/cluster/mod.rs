@@ -42,6 +42,8 @@ pub struct Setup {
     pub rpc: bool,
     /// Data folders are on small disks of their own, where that is allowed.
     pub small_disks: bool,
+    /// The brokers are buggy on purpose: even their panics are part of the test.
+    pub with_bugs: bool,
     /// Of the bucket's randomness.
     pub seed: u64,
 }
@@ -63,6 +65,7 @@ impl Setup {
             options,
             rpc: false,
             small_disks: false,
+            with_bugs: false,
             seed: 1,
         }
     }
@@ -186,7 +189,7 @@ impl Cluster {
             match node.terminate().await {
                 Some(status) if status.success() => {}
                 Some(status) => bad.push(format!("broker {number} stopped with {status}")),
-                None => bad.push(format!("broker {number} was not running")),
+                None => bad.push(format!("broker {number} was not running, or did not stop")),
             }
         }
         bad

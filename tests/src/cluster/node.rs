@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use alluvium::config::Endpoint;
 
@@ -14,6 +15,9 @@ use crate::s3::S3Server;
 
 /// MiB of a small data folder: room for some files of the write-ahead log and the cache.
 const SMALL_DISK_MIB: u32 = 96;
+
+/// Longer than `shutdown.timeout.ms`.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A link of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +91,9 @@ impl Node {
         };
         // Faults are the test; a panic is found all the same.
         broker.expect_log("");
+        if setup.with_bugs {
+            broker.accept_any_log();
+        }
         broker.spawn();
         Self {
             number,
@@ -140,12 +147,12 @@ impl Node {
         self.broker.kill();
     }
 
-    /// SIGTERM, and how it ended; `None` if it did not run. It stays down until [`Node::revive`].
+    /// SIGTERM, and how it ended; `None` if it did not run or did not end. It stays down until [`Node::revive`].
     pub async fn terminate(&mut self) -> Option<ExitStatus> {
         self.thaw();
         self.wanted = Wanted::Down;
         match self.broker.is_running() {
-            true => Some(self.broker.terminate().await),
+            true => self.broker.terminate_within(STOP_PATIENCE).await,
             false => None,
         }
     }

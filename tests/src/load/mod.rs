@@ -39,7 +39,7 @@ use crate::workload::ProducerKind;
 const REQUEST_PATIENCE: Duration = Duration::from_secs(4);
 /// Pause before a client tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(30);
-/// How much longer than allowed we wait for what has not recovered, to tell "late" from "never".
+/// How long we wait for what has not recovered: longer than allowed, to tell "late" from "never".
 const RECOVERY_PATIENCE: Duration = HEALED_WITHIN.saturating_mul(2);
 
 /// A topic that the load uses.
@@ -68,6 +68,8 @@ pub struct LoadOptions {
     pub members: usize,
     /// Create and delete a topic again and again.
     pub churn: bool,
+    /// How long each phase after the faults may take before it is given up.
+    pub patience: Duration,
     /// Of every choice that the load makes.
     pub seed: u64,
 }
@@ -95,6 +97,7 @@ impl LoadOptions {
             in_flight: 3,
             members: 2,
             churn: true,
+            patience: RECOVERY_PATIENCE,
             seed,
         }
     }
@@ -132,6 +135,7 @@ pub struct Load {
     topics: Vec<(Topic, i32)>,
     shared: Shared,
     stop: watch::Sender<bool>,
+    patience: Duration,
     lanes: JoinSet<()>,
     others: JoinSet<()>,
 }
@@ -157,6 +161,7 @@ impl Load {
             topics,
             shared,
             stop,
+            patience: options.patience,
             lanes: JoinSet::new(),
             others: JoinSet::new(),
         };
@@ -242,7 +247,7 @@ impl Load {
         let began = Instant::now();
         let mut progress = self.shared.progress.subscribe();
         let mut waiting = self.shared.gaps.names();
-        while !waiting.is_empty() && began.elapsed() < RECOVERY_PATIENCE {
+        while !waiting.is_empty() && began.elapsed() < self.patience {
             meanwhile();
             let gaps = &self.shared.gaps;
             waiting.retain(|name| match gaps.last(name) {
@@ -271,7 +276,7 @@ impl Load {
                     ended.expect("a client that ends well");
                 }
             };
-            if timeout(RECOVERY_PATIENCE, ended).await.is_err() {
+            if timeout(self.patience, ended).await.is_err() {
                 let left = clients.len();
                 let what = format!("{left} clients learn the fate of what they have sent");
                 self.shared.recorder.recovered(what, None);
@@ -280,12 +285,18 @@ impl Load {
         }
     }
 
-    /// Reads all topics to their ends, from each partition's leader, and through every broker that serves them.
-    pub async fn read_all(topics: &[(Topic, i32)], cluster: &Cluster, recorder: &Recorder) {
+    /// Reads all topics to their ends, from each partition's leader.
+    pub async fn read_all(
+        topics: &[(Topic, i32)],
+        cluster: &Cluster,
+        patience: Duration,
+        recorder: &Recorder,
+    ) {
+        let deadline = Instant::now() + patience;
         let router = Arc::new(Router::new(cluster.endpoints()));
         for (topic, partitions) in topics {
             for index in 0..*partitions {
-                reader::read_to_the_end(&router, topic, index, recorder).await;
+                reader::read_to_the_end(&router, topic, index, deadline, recorder).await;
             }
         }
     }

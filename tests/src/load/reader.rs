@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::caller::Caller;
 use super::router::{Broker, Found, Router, address};
-use super::{RECOVERY_PATIENCE, RETRY_AFTER, Shared};
+use super::{RETRY_AFTER, Shared};
 use crate::client::{FetchAnswer, Topic, fetch_request};
 use crate::history::{Read, Recorder};
 use crate::workload::content;
@@ -188,10 +188,10 @@ pub(super) async fn read_to_the_end(
     router: &Arc<Router>,
     topic: &Topic,
     index: i32,
+    deadline: Instant,
     recorder: &Recorder,
 ) {
     let mut caller = Caller::new(Arc::clone(router));
-    let deadline = Instant::now() + RECOVERY_PATIENCE;
     let mut all: Option<Read> = None;
     let mut next = 0;
     while Instant::now() < deadline {
