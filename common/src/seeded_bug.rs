@@ -1,7 +1,7 @@
 //! Bugs on purpose, to try the history checker with: a passing run of a checker that misses one proves nothing.
 //!
 //! Each is one `if` at the place whose promise it breaks. Without the feature `seeded-bugs`, which no default build has,
-//! [`is`] is the constant `false` and nothing of them is compiled. With it, `ALLUVIUM_SEEDED_BUG` names the one that is on.
+//! [`is`] is the constant `false` and nothing of them is compiled. With it, `ALLUVIUM_TEST_SEEDED_BUG` names the one that is on.
 //! Which histories give each away is in `tests/tests/seeded_bugs`.
 
 /// All names, with the rule that is broken. Each is cited where it is.
@@ -97,12 +97,12 @@ pub fn is(name: &str) -> bool {
     let known = |name: &str| ALL.iter().any(|(known, _)| *known == name);
     debug_assert!(known(name), "{name} is not on the list");
     let chosen = CHOSEN.get_or_init(|| {
-        let chosen = std::env::var("ALLUVIUM_SEEDED_BUG").ok();
+        let chosen = std::env::var("ALLUVIUM_TEST_SEEDED_BUG").ok();
         let chosen = chosen.filter(|chosen| !chosen.is_empty());
         let wrong = chosen.as_deref().filter(|chosen| !known(chosen));
         assert!(
             wrong.is_none(),
-            "ALLUVIUM_SEEDED_BUG names no bug: {wrong:?}"
+            "ALLUVIUM_TEST_SEEDED_BUG names no bug: {wrong:?}"
         );
         chosen
     });
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(
             ALL.iter().filter(|(name, _)| is(name)).count(),
             usize::from(
-                cfg!(feature = "seeded-bugs") && std::env::var("ALLUVIUM_SEEDED_BUG").is_ok()
+                cfg!(feature = "seeded-bugs") && std::env::var("ALLUVIUM_TEST_SEEDED_BUG").is_ok()
             )
         );
     }

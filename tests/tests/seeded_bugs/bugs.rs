@@ -6,7 +6,7 @@ use alluvium_common::seeded_bug::ALL;
 
 use super::plans::Plan::{
     Frozen, LocalKills, LocalWithoutBucket, LostAnswersAndKills, LostCommits, ObjectKills,
-    RetriesWithoutBucket, ShakyBucket,
+    RetriesWithoutBucket, SlowEtcdAndKills, UnevenBucket,
 };
 use super::{caught, clean};
 
@@ -25,7 +25,7 @@ macro_rules! bugs {
 bugs! {
     ack_before_durable: "ack-before-durable" under ObjectKills breaks "I2";
     batch_not_uploaded: "batch-not-uploaded" under ObjectKills breaks "I2" "I8" "I24";
-    commits_out_of_order: "commits-out-of-order" under ShakyBucket breaks "I24" "I2";
+    commits_out_of_order: "commits-out-of-order" under UnevenBucket breaks "I24" "I2";
     deadline_not_checked: "deadline-not-checked" under Frozen breaks "I2" "I12" "I13";
     duplicate_acked_early: "duplicate-acked-early" under RetriesWithoutBucket breaks "I2";
     duplicate_at_log_end: "duplicate-at-log-end" under LostAnswersAndKills breaks "I11";
@@ -33,7 +33,7 @@ bugs! {
     last_commit_not_read: "last-commit-not-read" under ObjectKills breaks "I1" "I2" "I24";
     latest_is_log_end: "latest-is-log-end" under ObjectKills breaks "I13";
     object_name_reused: "object-name-reused" under ObjectKills breaks "I24";
-    offsets_answered_early: "offsets-answered-early" under LostCommits breaks "I14";
+    offsets_answered_early: "offsets-answered-early" under SlowEtcdAndKills breaks "I14";
     producer_state_lost: "producer-state-lost" under LostAnswersAndKills breaks "I10";
     reader_skips_batch: "reader-skips-batch" under ObjectKills breaks "I8";
     replay_drops_last: "replay-drops-last" under LocalKills breaks "I2" "I1";
@@ -60,7 +60,8 @@ async fn without_a_bug_all_plans_are_clean() {
         LocalWithoutBucket,
         LostAnswersAndKills,
         RetriesWithoutBucket,
-        ShakyBucket,
+        UnevenBucket,
+        SlowEtcdAndKills,
         LostCommits,
         Frozen,
     ] {

@@ -15,7 +15,7 @@ use self::plans::Plan;
 /// Names the binary with the bugs.
 const BINARY_VARIABLE: &str = "ALLUVIUM_TEST_BINARY_BUGGY";
 /// What the binary reads.
-const BUG_VARIABLE: &str = "ALLUVIUM_SEEDED_BUG";
+const BUG_VARIABLE: &str = "ALLUVIUM_TEST_SEEDED_BUG";
 /// How often a plan is tried: whether a bug shows is a matter of moments.
 const ATTEMPTS: usize = 3;
 

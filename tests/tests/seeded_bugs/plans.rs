@@ -25,8 +25,10 @@ pub enum Plan {
     LostAnswersAndKills,
     /// The bucket is away, connections of clients break, then the broker dies.
     RetriesWithoutBucket,
-    /// The bucket refuses at random: uploads overtake each other.
-    ShakyBucket,
+    /// The bucket is now quick, now slow: uploads overtake each other.
+    UnevenBucket,
+    /// etcd is slow, and kills.
+    SlowEtcdAndKills,
     /// Requests to etcd are lost.
     LostCommits,
     /// The leader is frozen beyond its lease and wakes up: needs others who take over.
@@ -86,21 +88,21 @@ impl Plan {
             Self::LocalWithoutBucket => setup
                 .set("wal.file.bytes", 64 << 10)
                 .set("segment.upload.ms", 200),
-            Self::ShakyBucket => setup.set("segment.upload.waiting.ms", 5),
+            Self::UnevenBucket => setup.set("segment.upload.waiting.ms", 5),
             _ => setup,
         }
     }
 
     fn events(self) -> Vec<Event> {
-        use BucketTrouble::{Away, InternalError, Slow};
+        use BucketTrouble::{Away, Slow};
         let with = |mut events: Vec<Event>, more: Vec<Event>| {
             events.extend(more);
             events
         };
         match self {
             Self::ObjectKills => with(
-                vec![event(100, 5_000, Fault::Bucket(Slow))],
-                kills(&[800, 2_000, 3_200, 4_400]),
+                vec![event(100, 7_000, Fault::Bucket(Slow))],
+                kills(&[1_500, 4_000, 6_500]),
             ),
             Self::LocalKills => kills(&[600, 1_500, 2_400, 3_300, 4_200]),
             Self::LocalWithoutBucket => with(
@@ -125,7 +127,11 @@ impl Plan {
                     kills(&[2_500]),
                 )
             }
-            Self::ShakyBucket => vec![event(100, 4_000, Fault::Bucket(InternalError))],
+            Self::UnevenBucket => vec![event(100, 4_000, Fault::Bucket(Slow))],
+            Self::SlowEtcdAndKills => with(
+                vec![event(300, 9_000, Fault::Cut(1, Link::Etcd, Cut::Slow))],
+                kills(&[2_500, 6_000]),
+            ),
             Self::LostCommits => {
                 let lost = |at| event(at, 1_200, Fault::Cut(1, Link::Etcd, Cut::Requests));
                 with(vec![lost(500), lost(2_500)], kills(&[4_000]))
