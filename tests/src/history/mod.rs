@@ -287,13 +287,25 @@ impl Recorder {
         self.history.lock().ends.push(end);
     }
 
-    /// A topic was created.
+    /// A topic was created. An id that a topic has had already is none for another (I23).
     pub fn created(&self, id: Uuid, name: &str) {
         let life = TopicLife {
             name: name.to_owned(),
             deleted: false,
         };
-        self.history.lock().topics.insert(id, life);
+        let before = self.history.lock().topics.insert(id, life);
+        if before.is_some() {
+            self.anomaly(
+                "I23",
+                format!("topic {name} is created with the id {id} again"),
+            );
+        }
+    }
+
+    /// Whether somebody has begun to delete the topic.
+    pub fn is_deleted(&self, id: Uuid) -> bool {
+        let history = self.history.lock();
+        history.topics.get(&id).is_some_and(|life| life.deleted)
     }
 
     /// Somebody begins to delete a topic: from now on nothing that was sent to it need be there.

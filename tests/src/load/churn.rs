@@ -85,7 +85,10 @@ pub(super) async fn create_until(caller: &mut Caller, shared: &Shared, topic: &L
             .and_then(|answer| answer.topics.into_iter().next());
         id = match created.map(|created| (ErrorCode::from(created.error_code), created.topic_id)) {
             Some((ErrorCode::None, id)) => id,
-            Some((ErrorCode::TopicAlreadyExists, _)) => find(caller, &topic.name).await,
+            // Whoever is asked may not have heard yet that the one before it is gone.
+            Some((ErrorCode::TopicAlreadyExists, _)) => Some(find(caller, &topic.name).await)
+                .filter(|found| !shared.recorder.is_deleted(*found))
+                .unwrap_or_default(),
             _ => Uuid::nil(),
         };
         if id.is_nil() {

@@ -183,3 +183,94 @@ async fn ask(endpoint: &Endpoint, topic: Uuid) -> Option<MetadataResponse> {
     };
     client.try_call(&request, METADATA_BY_ID).await.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTITION: Partition = Partition {
+        topic: Uuid::from_u128(7),
+        index: 0,
+    };
+
+    /// Ports of brokers are their numbers.
+    fn broker(id: i32) -> Option<Broker> {
+        address(id, &"127.0.0.1".into(), id)
+    }
+
+    async fn leader(router: &Router) -> Found {
+        router.leader(PARTITION).await
+    }
+
+    fn found(id: i32) -> Found {
+        Found::Leader(broker(id).expect("an address"))
+    }
+
+    #[tokio::test]
+    async fn hints_are_followed_forward_only() {
+        let router = Router::new(Vec::new());
+        assert_eq!(leader(&router).await, Found::Nobody);
+        router.hint(PARTITION, broker(2), 5);
+        assert_eq!(leader(&router).await, found(2));
+        router.hint(PARTITION, broker(1), 4);
+        assert_eq!(leader(&router).await, found(2), "an older leader's word");
+        router.hint(PARTITION, broker(3), 6);
+        assert_eq!(leader(&router).await, found(3));
+        router.hint(PARTITION, None, 7);
+        assert_eq!(leader(&router).await, found(3), "a leader without address");
+    }
+
+    #[tokio::test]
+    async fn only_the_broker_that_failed_is_forgotten() {
+        let router = Router::new(Vec::new());
+        router.hint(PARTITION, broker(2), 5);
+        router.forget(PARTITION, 1);
+        assert_eq!(leader(&router).await, found(2));
+        router.forget(PARTITION, 2);
+        assert_eq!(leader(&router).await, Found::Nobody);
+    }
+
+    #[test]
+    fn metadata_names_leaders_and_topics_that_are_gone() {
+        use alluvium_protocol::messages::metadata_response::{
+            MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+        };
+        let router = Router::new(Vec::new());
+        let mut answer = MetadataResponse {
+            brokers: vec![MetadataResponseBroker {
+                node_id: 2,
+                host: "127.0.0.1".into(),
+                port: 2,
+                ..MetadataResponseBroker::default()
+            }],
+            topics: vec![MetadataResponseTopic {
+                topic_id: PARTITION.topic,
+                partitions: vec![MetadataResponsePartition {
+                    leader_id: 2,
+                    leader_epoch: 1,
+                    ..MetadataResponsePartition::default()
+                }],
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        };
+        assert_eq!(router.learn(PARTITION, &answer), found(2));
+        answer.topics[0].partitions[0].leader_id = -1;
+        assert_eq!(router.learn(PARTITION, &answer), Found::Nobody);
+        answer.topics[0].error_code = ErrorCode::UnknownTopicId.code();
+        assert_eq!(router.learn(PARTITION, &answer), Found::NoTopic);
+    }
+
+    #[test]
+    fn brokers_are_asked_in_turn_and_found_by_number() {
+        let endpoints: Vec<_> = (1..=3)
+            .filter_map(broker)
+            .map(|broker| broker.endpoint)
+            .collect();
+        let router = Router::new(endpoints.clone());
+        let firsts: Vec<_> = (0..3).map(|_| router.in_turn().remove(0).port).collect();
+        assert_eq!(firsts, [2, 3, 1]);
+        assert_eq!(router.broker(3), broker(3));
+        assert_eq!((router.broker(0), router.broker(4)), (None, None));
+    }
+}

@@ -25,7 +25,7 @@ async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: 
                 ROUNDS => LENGTH,
                 _ => LENGTH_OF_A_SOAK,
             },
-            kinds: [kinds, &joins()].concat(),
+            kinds: [kinds, &among_brokers(setup.rpc)].concat(),
             ..Shape::new(brokers())
         };
         let trial = Trial {
@@ -42,11 +42,12 @@ async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: 
     }
 }
 
-/// Brokers join where there may be more than one.
-fn joins() -> Vec<Kind> {
+/// What only several brokers can meet.
+fn among_brokers(rpc: bool) -> Vec<Kind> {
+    let peers = rpc.then_some(Kind::Cut(Link::Peers));
     match brokers() {
         1 => Vec::new(),
-        _ => vec![Kind::Join, Kind::Cut(Link::Clients)],
+        _ => peers.into_iter().chain([Kind::Join]).collect(),
     }
 }
 

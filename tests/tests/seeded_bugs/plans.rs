@@ -25,7 +25,7 @@ pub enum Plan {
     LostAnswersAndKills,
     /// The bucket is away, connections of clients break, then the broker dies.
     RetriesWithoutBucket,
-    /// The bucket is now quick, now slow: uploads overtake each other.
+    /// The bucket is now quick, now slow, and many uploads overtake each other; and kills.
     UnevenBucket,
     /// etcd is slow, and kills.
     SlowEtcdAndKills,
@@ -100,7 +100,7 @@ impl Plan {
             events
         };
         match self {
-            Self::ObjectKills => with(
+            Self::ObjectKills | Self::UnevenBucket => with(
                 vec![event(100, 7_000, Fault::Bucket(Slow))],
                 kills(&[1_500, 4_000, 6_500]),
             ),
@@ -127,7 +127,6 @@ impl Plan {
                     kills(&[2_500]),
                 )
             }
-            Self::UnevenBucket => vec![event(100, 4_000, Fault::Bucket(Slow))],
             Self::SlowEtcdAndKills => with(
                 vec![event(300, 9_000, Fault::Cut(1, Link::Etcd, Cut::Slow))],
                 kills(&[2_500, 6_000]),

@@ -164,6 +164,16 @@ fn a_new_topic_with_old_records() {
 }
 
 #[test]
+fn a_topic_id_used_twice() {
+    let recorder = Recorder::default();
+    recorder.created(PARTITION.topic, "orders");
+    recorder.deleting(PARTITION.topic);
+    assert!(recorder.is_deleted(PARTITION.topic));
+    recorder.created(PARTITION.topic, "orders");
+    assert!(check(&recorder.take()).violates("I23"));
+}
+
+#[test]
 fn violations_are_counted_though_few_are_kept() {
     let mut history = good();
     history.sends = vec![send(1, 0..5_000, acknowledged(0))];
