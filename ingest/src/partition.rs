@@ -18,6 +18,7 @@ use alluvium_common::clock::TimestampMs;
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::error::Outcome;
 use alluvium_common::offset::Offset;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::{TopicName, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
@@ -84,8 +85,10 @@ impl LeaderPartition {
     ) -> Arc<Self> {
         let next_offset = log.tail.offsets().log_end;
         let mut states = ProducerStates::default();
-        for producer in producers {
-            states.restore(producer);
+        if !seeded_bug::is("producer-state-lost") {
+            producers
+                .iter()
+                .for_each(|producer| states.restore(producer));
         }
         Arc::new(Self {
             tp: log.tp,

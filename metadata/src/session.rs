@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+use alluvium_common::seeded_bug;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -92,6 +93,9 @@ impl Life {
     }
 
     fn is_alive(&self) -> bool {
+        if seeded_bug::is("deadline-not-checked") {
+            return !*self.lost.borrow();
+        }
         let now = self.began.elapsed().as_millis();
         !*self.lost.borrow() && now < u128::from(self.alive_until_ms.load(Ordering::Acquire))
     }

@@ -14,6 +14,7 @@ use alluvium_cache::log::PartitionLog;
 use alluvium_common::clock::TimestampMs;
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::offset::{LogOffsets, Offset};
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::record_batch::DecodeLimits;
 use tokio::sync::Semaphore;
@@ -143,6 +144,7 @@ impl OffsetFinder {
         let named = |offset| Some(name(log, &offsets, offset));
         Ok(match spec {
             OffsetSpec::Earliest => named(offsets.log_start),
+            OffsetSpec::Latest if seeded_bug::is("latest-is-log-end") => named(offsets.log_end),
             OffsetSpec::Latest => Some(FoundOffset {
                 leader_epoch: Some(log.tail.leader_epoch()),
                 ..name(log, &offsets, upto)

@@ -17,6 +17,7 @@ use alluvium_cache::segment_cache::SegmentCache;
 use alluvium_cache::tail::{TailBatch, TailRead};
 use alluvium_common::offset::{LogOffsets, Offset};
 use alluvium_common::producer::ProducerId;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::record_batch::{PREFIX_BYTES, StoredBatch};
 use bytes::{Bytes, BytesMut};
@@ -44,6 +45,7 @@ impl Isolation {
     /// First offset that the reader may not see.
     pub fn limit(self, offsets: &LogOffsets) -> Offset {
         match self {
+            _ if seeded_bug::is("serve-above-watermark") => offsets.log_end,
             Isolation::ReadUncommitted => offsets.high_watermark,
             Isolation::ReadCommitted => offsets.last_stable,
         }
@@ -119,7 +121,10 @@ impl LogRead {
         };
         let mut buffer = BytesMut::with_capacity(batches.iter().map(copied).sum());
         let mut cuts = Vec::new();
-        for batch in batches {
+        for (number, batch) in batches.iter().enumerate() {
+            if number == 1 && seeded_bug::is("reader-skips-batch") {
+                continue;
+            }
             buffer.extend_from_slice(batch.prefix());
             if is_small(batch) {
                 buffer.extend_from_slice(batch.body());
