@@ -61,7 +61,9 @@ impl World {
     }
 
     async fn write(&self, changes: &[PartitionChange]) -> Result<Vec<Written>, LeadershipError> {
-        self.writer.write(&[self.guard.clone()], changes).await
+        self.writer
+            .write(std::slice::from_ref(&self.guard), changes)
+            .await
     }
 }
 

@@ -4,7 +4,6 @@
 
 use alluvium_metadata::model::TopicRecord;
 use alluvium_metadata::view::Picture;
-use alluvium_protocol::messages::elect_leaders_request::TopicPartitions;
 use alluvium_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use alluvium_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 use alluvium_protocol::{ErrorCode, StrBytes};
@@ -105,6 +104,8 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
+    use alluvium_protocol::messages::elect_leaders_request::TopicPartitions;
+
     use super::*;
     use crate::handlers::admin_testing::Scene;
     use crate::handlers::group_testing::over_the_wire;
