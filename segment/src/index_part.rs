@@ -103,7 +103,12 @@ impl IndexPart {
         if array_at::<8>(bytes, 0) != MAGIC {
             return Err(FormatError::Magic(WHAT));
         }
-        check_version(WHAT, u16_at(bytes, 8), u16_at(bytes, 10), INDEX_PART_VERSION)?;
+        check_version(
+            WHAT,
+            u16_at(bytes, 8),
+            u16_at(bytes, 10),
+            INDEX_PART_VERSION,
+        )?;
         let (told, crc) = bytes.split_at(have - CRC_BYTES);
         check_crc32c(WHAT, u32_at(crc, 0), told)?;
         let mut reader = Reader::new(&told[12..], WHAT);

@@ -124,7 +124,12 @@ pub(super) fn decode(
             let index = i32::try_from(partition).map_err(|_| reader.malformed())?;
             next_partition = partition + 1;
             let tp = TopicPartition::new(topic_id, PartitionIndex(index));
-            spans.push(decode_span(&mut reader, tp, header.created_ms, &mut position)?);
+            spans.push(decode_span(
+                &mut reader,
+                tp,
+                header.created_ms,
+                &mut position,
+            )?);
         }
     }
     if reader.is_empty() {
