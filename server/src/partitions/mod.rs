@@ -9,6 +9,7 @@ mod durability;
 mod duties;
 mod hand_over;
 mod opener;
+mod shelf;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use alluvium_common::epoch::BrokerId;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_ingest::pipeline::Pipeline;
-use alluvium_ingest::recovery::MetadataCommits;
+use alluvium_ingest::recovery::{HandedIndex, MetadataCommits};
 use alluvium_ingest::validate::TopicRules;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::leadership::PartitionWriter;
@@ -38,6 +39,7 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 pub use duties::{Me, partitions_of};
+pub use shelf::Shelf;
 
 use crate::topic_service::PartitionHost;
 use durability::{WalNames, WalStep, wal_step};
@@ -51,6 +53,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How long those who change a topic wait for its partitions to follow. They follow all the same when it takes longer:
 /// then clients learn of it from the partitions' own answers.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
+
+/// The brokers that led partitions before this one.
+pub trait FormerLeaders: Send + Sync {
+    /// What `former` knew of partitions when it handed them over; of those that it does not remember, nothing.
+    fn ask(&self, former: BrokerId, tps: Vec<TopicPartition>) -> BoxFuture<'_, Vec<HandedIndex>>;
+}
 
 /// What the partitions of a broker work with.
 pub struct PartitionSeams {
@@ -74,6 +82,10 @@ pub struct PartitionSeams {
     pub objects: Arc<dyn ObjectStore>,
     /// Broker-wide settings of topics.
     pub defaults: BTreeMap<String, String>,
+    /// Who may spare this broker the reading of footers; `None` where there are no others.
+    pub former: Option<Arc<dyn FormerLeaders>>,
+    /// Where what others may want to know is left for them.
+    pub shelf: Arc<Shelf>,
 }
 
 /// Follows the picture.
@@ -112,6 +124,7 @@ impl LeaderPartitions {
             objects: with.objects,
             writer: writer.clone(),
             tail_budget: with.tail_budget,
+            former: with.former,
         };
         let hand_over = HandOver {
             me: with.me,
@@ -119,6 +132,7 @@ impl LeaderPartitions {
             pipeline: Arc::clone(&with.pipeline),
             view: Arc::clone(&with.view),
             writer: writer.clone(),
+            shelf: with.shelf,
         };
         let wal_names = WalNames {
             me: with.me,

@@ -1,12 +1,16 @@
 //! Opens partitions that were placed here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alluvium_cache::tail::TailBudget;
+use alluvium_common::epoch::BrokerId;
 use alluvium_common::error::ErrorKind;
 use alluvium_common::topic::TopicPartition;
 use alluvium_ingest::pipeline::Pipeline;
-use alluvium_ingest::recovery::{Led, MetadataCommits, RecoveryError, TakeOver, take_over};
+use alluvium_ingest::recovery::{
+    HandedIndex, Led, MetadataCommits, RecoveryError, TakeOver, take_over_handed,
+};
 use alluvium_ingest::validate::TopicRules;
 use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::model::Opener as OpenedBy;
@@ -18,6 +22,7 @@ use object_store::ObjectStore;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::FormerLeaders;
 use super::duties::Me;
 
 /// With what partitions are opened.
@@ -29,6 +34,7 @@ pub struct Opener {
     pub objects: Arc<dyn ObjectStore>,
     pub writer: PartitionWriter,
     pub tail_budget: Arc<TailBudget>,
+    pub former: Option<Arc<dyn FormerLeaders>>,
 }
 
 /// The partitions as the picture shows them, with the rules of their topics.
@@ -97,13 +103,34 @@ impl Opener {
             tail_budget: &self.tail_budget,
         };
         // What the write-ahead log holds of earlier sessions was put back at the start.
-        let (recovered, _) = take_over(&take, led, Vec::new()).await?;
+        let handed = self.ask_former(&led).await;
+        let (recovered, _) = take_over_handed(&take, led, Vec::new(), handed).await?;
         let opened = recovered.len();
         for partition in recovered {
             let (topic, rules) = (partition.topic, partition.rules);
             self.pipeline.open_partition(topic, rules, partition.state);
         }
         Ok(opened)
+    }
+}
+
+impl Opener {
+    /// What the last leaders of `led` left, where their commit logs are closed: only those handed something over.
+    async fn ask_former(&self, led: &[Led]) -> Vec<HandedIndex> {
+        let Some(former) = &self.former else {
+            return Vec::new();
+        };
+        let mut by_leader: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
+        for led in led {
+            if let Some(last) = led.record.tail.last()
+                && last.last_seq.is_some()
+                && last.broker_id != self.me.broker_id
+            {
+                by_leader.entry(last.broker_id).or_default().push(led.tp);
+            }
+        }
+        let asked = by_leader.into_iter().map(|(one, tps)| former.ask(one, tps));
+        futures::future::join_all(asked).await.concat()
     }
 }
 

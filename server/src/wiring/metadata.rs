@@ -7,7 +7,7 @@ use alluvium_common::epoch::BrokerId;
 use alluvium_metadata::coordinator::group::GroupConfig;
 use alluvium_metadata::coordinator::{CoordinatorOptions, GroupCoordinator};
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{BrokerRecord, ClusterRecord};
+use alluvium_metadata::model::{BrokerRecord, ClusterRecord, RpcEndpoint};
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::etcd::Credentials;
 use alluvium_metadata::store::metrics::{MeteredStore, StoreMetrics};
@@ -87,6 +87,7 @@ pub async fn open_session(
     folder: &DataFolder,
     store: &Arc<dyn MetadataStore>,
     endpoint: &Endpoint,
+    rpc: Option<RpcEndpoint>,
 ) -> anyhow::Result<(Arc<Session>, StrBytes)> {
     let config = &basics.loaded.config;
     anyhow::ensure!(config.broker_id >= 0, "broker.id must not be negative");
@@ -101,7 +102,7 @@ pub async fn open_session(
         instance_id: folder.instance_id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ms: basics.clock.now_ms(),
-        rpc: None,
+        rpc,
         draining: false,
     };
     let ttl = session_ttl(config)?;

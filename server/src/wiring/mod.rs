@@ -11,6 +11,7 @@ mod adapters;
 mod listeners;
 mod metadata;
 mod partitions;
+mod rpc;
 mod storage;
 
 use std::path::Path;
@@ -99,7 +100,10 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let store = metadata::open(&basics, &folder).await?;
     let objects = storage::open(&basics, &folder).await?;
     let endpoint = listeners.advertised(&config);
-    let (session, cluster_id) = metadata::open_session(&basics, &folder, &store, &endpoint).await?;
+    let rpc = rpc::bind(&config).await?;
+    let called_at = rpc.as_ref().map(|rpc| rpc.endpoint().clone());
+    let (session, cluster_id) =
+        metadata::open_session(&basics, &folder, &store, &endpoint, called_at).await?;
     let keys = metadata::keys(&config);
     let view = ClusterView::open(Arc::clone(&store), keys.clone())
         .await
@@ -135,6 +139,19 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         tail_budget: &tail_budget,
     })
     .await?;
+    let mut tasks = JoinSet::new();
+    let reader = storage::reader(&basics, &objects, &logs);
+    let with = rpc::RpcSeams {
+        config: &config,
+        cluster_id: &cluster_id,
+        session: &session,
+        view: &view,
+        logs: &logs,
+        reader: &reader,
+        tail_budget: &tail_budget,
+        stopping: &stopping,
+    };
+    let rpc = rpc::start(rpc, &with, &mut tasks);
     let led = LeaderPartitions::new(PartitionSeams {
         me,
         session: Arc::clone(&session),
@@ -146,8 +163,9 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         keys: keys.clone(),
         objects: Arc::clone(&objects.store),
         defaults: basics.loaded.topic_defaults.clone(),
+        former: rpc.former,
+        shelf: rpc.shelf,
     });
-    let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&led).follow());
     let groups = metadata::open_groups(&basics, &store, &session).await?;
     groups.follow_topics(Arc::clone(&view));
@@ -165,8 +183,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         rack: config.rack.clone().map(Into::into),
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
-    let reader = storage::reader(&basics, &objects, &logs);
-    let fetcher = storage::fetcher(&basics, &reader);
+    let fetcher = storage::fetcher(&basics, &reader, rpc.replicas);
     let broker = Broker {
         identity,
         view,
