@@ -13,6 +13,8 @@ mod apply;
 mod follower;
 mod preferred;
 mod remote_batch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};

@@ -101,8 +101,7 @@ impl BoundRpc {
         self.tls.as_ref().map(RpcTls::client)
     }
 
-    /// Answers calls until `stopping`. Calls that are being answered then are cut off, since followers wait for news
-    /// as long as they may.
+    /// Answers calls until `stopping`, and ends when those that are being answered then are.
     ///
     /// # Errors
     /// Certificate or key cannot be used.
@@ -121,10 +120,8 @@ impl BoundRpc {
             server = server.tls_config(tls.server())?;
         }
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
-        let serving = server.add_service(service).serve_with_incoming(incoming);
-        tokio::select! {
-            served = serving => served,
-            () = stopping.cancelled() => Ok(()),
-        }
+        let until = stopping.cancelled_owned();
+        let server = server.add_service(service);
+        server.serve_with_incoming_shutdown(incoming, until).await
     }
 }

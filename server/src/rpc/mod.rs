@@ -16,6 +16,10 @@ pub mod peers;
 mod proto;
 pub mod rendezvous;
 mod service;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use alluvium_cache::budget::{ByteBudget, BytePermit};
 use futures::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::metadata::MetadataMap;
@@ -90,13 +91,20 @@ pub struct RpcService {
     cluster_id: Arc<str>,
     watches: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    stopping: CancellationToken,
 }
 
 impl RpcService {
-    /// Answers for the cluster of that id.
-    pub fn new(leader: Arc<Leader>, cluster_id: &str, limits: RpcLimits) -> Self {
+    /// Answers for the cluster of that id, until `stopping`: then those who wait are told so.
+    pub fn new(
+        leader: Arc<Leader>,
+        cluster_id: &str,
+        limits: RpcLimits,
+        stopping: CancellationToken,
+    ) -> Self {
         Self {
             leader,
+            stopping,
             cluster_id: cluster_id.into(),
             watches: Arc::new(Semaphore::new(limits.watches_max)),
             calls: Arc::new(Semaphore::new(limits.calls_max)),
@@ -171,8 +179,13 @@ where
         let (service, held) = (self.service.clone(), Arc::clone(&self.held));
         Box::pin(async move {
             service.check(request.metadata())?;
-            let leader = &*service.leader;
-            let answered = Answers::<M>::answer(leader, request.into_inner()).await?;
+            let answering = Answers::<M>::answer(&*service.leader, request.into_inner());
+            let answered = tokio::select! {
+                answered = answering => answered?,
+                () = service.stopping.cancelled() => {
+                    return Err(Status::unavailable("this broker is stopping"));
+                }
+            };
             *held.lock() = answered.permit;
             Ok(Response::new(answered.message))
         })

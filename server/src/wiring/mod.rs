@@ -7,7 +7,7 @@
 //! Order of a stop: no more connections; requests that were read are answered; what is open is uploaded and
 //! committed; the session is closed.
 
-mod adapters;
+pub(crate) mod adapters;
 mod listeners;
 mod metadata;
 mod partitions;

@@ -114,8 +114,8 @@ pub fn start(bound: Option<BoundRpc>, with: &RpcSeams<'_>, tasks: &mut JoinSet<(
     );
     let addresses = Arc::clone(with.view) as Arc<_>;
     let peers = Peers::new(addresses, with.cluster_id, bound.client_tls());
-    let service = RpcService::new(leader, with.cluster_id, limits);
     let stopping = with.stopping.clone();
+    let service = RpcService::new(leader, with.cluster_id, limits, stopping.clone());
     tasks.spawn(async move {
         if let Err(error) = bound.serve(service, stopping).await {
             let error = anyhow::Error::from(error);
