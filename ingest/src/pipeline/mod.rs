@@ -271,17 +271,23 @@ impl Pipeline {
 
     /// Stops taking batches of `tps` and waits until all that was taken is committed. Then no entry of the commit log
     /// beyond the one returned (`None`: none at all) holds anything of them until [`Self::resume`]. An error means
-    /// that the session was lost.
+    /// that the session was lost. From then on readers are not told where the partitions end: others may lead them.
     pub async fn drain(&self, tps: &[TopicPartition]) -> Result<Option<u64>, SessionLost> {
         // The most of it while batches are still taken, so that the pause is short.
         self.flush_or_lost().await?;
         self.set_draining(tps, true);
         self.flush_or_lost().await?;
+        for partition in tps.iter().filter_map(|tp| self.partition(tp)) {
+            partition.set_leaving(true);
+        }
         Ok(self.next_commit_sequence().checked_sub(1))
     }
 
     /// Takes batches of `tps` again.
     pub fn resume(&self, tps: &[TopicPartition]) {
+        for partition in tps.iter().filter_map(|tp| self.partition(tp)) {
+            partition.set_leaving(false);
+        }
         self.set_draining(tps, false);
     }
 

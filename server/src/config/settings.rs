@@ -134,6 +134,9 @@ settings! {
     /// Disk for blocks read from object storage, in data.dir. 0: no disk cache, the right choice when the object
     /// store is a local folder.
     "cache.disk.bytes" cache_disk_bytes: ByteSize = ByteSize(0);
+    /// Ask the other brokers of this rack before object storage: each object is then fetched by one broker in a rack, so that
+    /// the number of GETs does not grow with the number of brokers.
+    "cache.from.rack" cache_from_rack: bool = true;
     /// Memory that reads near the end of the log may hold at a time.
     "fetch.tail.memory.bytes" fetch_tail_memory_bytes: ByteSize = ByteSize(128 << 20);
     /// Memory that reads of older data may hold at a time. Separate, so that a consumer reading from the

@@ -268,3 +268,43 @@ async fn offsets_beyond_the_leaders_end_are_out_of_range() {
         (0, 2)
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_of_one_rack_fetch_each_segment_once() {
+    let world = World::new();
+    let leader = world.broker(1, "a", MEMORY).await;
+    let readers = [
+        world.broker(2, "b", MEMORY).await,
+        world.broker(3, "b", MEMORY).await,
+        world.broker(4, "b", MEMORY).await,
+    ];
+    world.create_topic(1, 1, "object").await;
+    leader.leads(tp(0)).await;
+    append(&leader, 0..6).await;
+    for reader in &readers {
+        until("all are known", || {
+            let picture = reader.view.picture();
+            picture.brokers.all().count() == 4 && reader.followers.leading(tp(0)).is_some()
+        })
+        .await;
+    }
+    for reader in &readers {
+        assert_eq!(all(reader, "b", 0, 6).await, numbered(0..6));
+    }
+    let gets = |broker: &TestBroker| {
+        let metrics = &broker.cache_metrics;
+        metrics.gets(ReadClass::Tail).get() + metrics.gets(ReadClass::Backfill).get()
+    };
+    assert_eq!(
+        readers.iter().map(gets).sum::<u64>(),
+        6,
+        "one for each segment"
+    );
+    let from_others = readers.iter().map(|one| one.cache_metrics.peer_pages.get());
+    assert_eq!(from_others.sum::<u64>(), 12);
+    // Two of them gone without a word: the third reads for itself.
+    append(&leader, 6..12).await;
+    readers[1].stopping.cancel();
+    readers[2].stopping.cancel();
+    assert_eq!(all(&readers[0], "b", 6, 12).await, numbered(6..12));
+}

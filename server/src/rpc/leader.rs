@@ -66,20 +66,20 @@ fn read_failed(error: ReadError) -> Status {
 }
 
 impl Leader {
-    /// Tells of `logs`, read by `reader`, and of what was put on `shelf`; answers take at most `answer_bytes`.
+    /// Tells of `logs`, read by `reader`, and of what was put on `shelf`; answers take their memory from `memory`.
     pub fn new(
         logs: Arc<Logs>,
         reader: Arc<LogReader>,
         shelf: Arc<Shelf>,
         is_alive: IsAlive,
-        answer_bytes: usize,
+        memory: AnswerMemory,
     ) -> Arc<Self> {
         Arc::new(Self {
             logs,
             reader,
             shelf,
             is_alive,
-            memory: AnswerMemory::new(answer_bytes),
+            memory,
         })
     }
 
@@ -91,13 +91,10 @@ impl Leader {
         log.ok_or_else(not_leader)
     }
 
-    /// To be asked after offsets were read: as long as the session lasts then, no other leader had acknowledged anything
-    /// when they were read (F3).
-    fn check_alive(&self) -> Result<(), Status> {
-        match (self.is_alive)() {
-            true => Ok(()),
-            false => Err(not_leader()),
-        }
+    /// To be asked after offsets were read: if the session lasts then and the partition was not being given away, no other
+    /// leader had acknowledged anything when they were read (F3).
+    fn may_tell_end(&self, log: &PartitionLog) -> bool {
+        !log.is_leaving() && (self.is_alive)()
     }
 
     async fn news(
@@ -202,8 +199,8 @@ impl Answers<Watch> for Leader {
                     epochs: EpochHistory::new([]),
                 }));
             }
+            // Not more than what is committed is told, whoever leads by now: that needs no proof (F3).
             if let Some(news) = news {
-                self.check_alive()?;
                 return Ok(Answer {
                     message: news.message.out().map_err(bad)?,
                     permit: news.permit,
@@ -229,13 +226,16 @@ impl Answers<ReadOffsets> for Leader {
         let of_one = |led: &proto::Led| {
             let (tp, epoch) = led_in(Some(led)).map_err(bad)?;
             let log = self.led(tp, epoch).ok();
+            let told = log.and_then(|log| {
+                let offsets = log.tail.offsets();
+                self.may_tell_end(&log).then_some(offsets)
+            });
             Ok(proto::OffsetsOfOne {
-                offsets: log.map(|log| offsets_out(&log.tail.offsets())),
+                offsets: told.as_ref().map(offsets_out),
             })
         };
         let partitions = request.partitions.iter().map(of_one);
         let partitions = partitions.collect::<Result<_, Status>>()?;
-        self.check_alive()?;
         Ok(proto::OffsetsAnswer { partitions }.into())
     }
 }

@@ -1,7 +1,8 @@
 //! Calls between the brokers of a cluster, over gRPC on a port of their own.
 //!
 //! Nouns: a [`Method`] is one kind of call, [`Peers`] makes calls to other brokers, [`RpcService`] answers those of
-//! others, with what a [`leader::Leader`] tells of its partitions.
+//! others, with what a [`leader::Leader`] tells of its partitions, and with
+//! [`Pages`] of segments.
 //!
 //! Every call says of which cluster it is and in which version of this protocol it is made; another cluster's is
 //! refused. Every call has a time limit, what is answered takes its memory from a budget until it is sent, and a broker
@@ -12,6 +13,7 @@ mod calls;
 mod convert;
 pub mod leader;
 mod listener;
+mod pages;
 pub mod peers;
 mod proto;
 pub mod rendezvous;
@@ -28,8 +30,9 @@ use prost::Message;
 pub use convert::{Known, News};
 pub use leader::Leader;
 pub use listener::{BoundRpc, RpcTls, TlsError};
+pub use pages::{Pages, RackPages};
 pub use peers::{CallError, Peers};
-pub use service::{RpcLimits, RpcService};
+pub use service::{AnswerMemory, RpcLimits, RpcService};
 
 /// Version of this protocol. A newer one is taken as long as it only adds.
 const PROTOCOL_VERSION: u32 = 1;
@@ -91,4 +94,6 @@ methods! {
     Watch(WatchRequest) -> WatchAnswer, "Watch", WATCH_WAIT_MAX.saturating_add(Duration::from_secs(5));
     /// A batch that no segment holds yet, or did not when the caller was told of it.
     ReadBatch(ReadBatchRequest) -> ReadBatchAnswer, "ReadBatch", Duration::from_secs(5);
+    /// Bytes of a segment, from the broker of the rack that fetches it for all.
+    ReadPages(ReadPagesRequest) -> ReadPagesAnswer, "ReadPages", Duration::from_secs(1);
 }

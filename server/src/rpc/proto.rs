@@ -159,3 +159,26 @@ pub struct ReadBatchAnswer {
     #[prost(bytes = "bytes", tag = "1")]
     pub batch: Bytes,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadPagesRequest {
+    /// Name of a segment.
+    #[prost(string, tag = "1")]
+    pub object_key: String,
+    /// Size of all of it.
+    #[prost(uint64, tag = "2")]
+    pub object_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub start: u64,
+    #[prost(uint64, tag = "4")]
+    pub end: u64,
+    /// For a reader near the end of the log.
+    #[prost(bool, tag = "5")]
+    pub is_tail: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadPagesAnswer {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bytes: Bytes,
+}

@@ -19,9 +19,10 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::leader::Leader;
+use super::pages::Pages;
 use super::{
     ANSWER_BYTES_MAX, CLUSTER_HEADER, Method, PROTOCOL_VERSION, REQUEST_BYTES_MAX, ReadBatch,
-    ReadOffsets, SERVICE, TakeIndex, VERSION_HEADER, Watch,
+    ReadOffsets, ReadPages, SERVICE, TakeIndex, VERSION_HEADER, Watch,
 };
 
 /// What one broker does for others at a time.
@@ -73,7 +74,8 @@ pub(super) trait Answers<M: Method> {
 pub struct AnswerMemory(ByteBudget);
 
 impl AnswerMemory {
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    /// At most `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Self {
         Self(ByteBudget::new(limit_bytes))
     }
 
@@ -88,6 +90,7 @@ impl AnswerMemory {
 #[derive(Clone)]
 pub struct RpcService {
     leader: Arc<Leader>,
+    pages: Arc<Pages>,
     cluster_id: Arc<str>,
     watches: Arc<Semaphore>,
     calls: Arc<Semaphore>,
@@ -98,12 +101,14 @@ impl RpcService {
     /// Answers for the cluster of that id, until `stopping`: then those who wait are told so.
     pub fn new(
         leader: Arc<Leader>,
+        pages: Arc<Pages>,
         cluster_id: &str,
         limits: RpcLimits,
         stopping: CancellationToken,
     ) -> Self {
         Self {
             leader,
+            pages,
             stopping,
             cluster_id: cluster_id.into(),
             watches: Arc::new(Semaphore::new(limits.watches_max)),
@@ -128,14 +133,12 @@ impl RpcService {
         }
     }
 
-    async fn unary<M: Method>(
+    async fn unary<M: Method, A: Answers<M> + Send + Sync + 'static>(
         self,
+        from: Arc<A>,
         request: http::Request<Body>,
         turn: Result<OwnedSemaphorePermit, tokio::sync::TryAcquireError>,
-    ) -> http::Response<Body>
-    where
-        Leader: Answers<M>,
-    {
+    ) -> http::Response<Body> {
         let Ok(turn) = turn else {
             return Status::resource_exhausted("too many calls are being answered").into_http();
         };
@@ -146,6 +149,7 @@ impl RpcService {
         let held = Arc::new(parking_lot::Mutex::new(None));
         let call = Call {
             service: self,
+            from,
             held: Arc::clone(&held),
             method: std::marker::PhantomData::<M>,
         };
@@ -162,29 +166,29 @@ impl RpcService {
 }
 
 /// One call on its way through tonic.
-struct Call<M> {
+struct Call<M, A> {
     service: RpcService,
+    from: Arc<A>,
     held: Arc<parking_lot::Mutex<Option<BytePermit>>>,
     method: std::marker::PhantomData<M>,
 }
 
-impl<M: Method> UnaryService<M::Request> for Call<M>
-where
-    Leader: Answers<M>,
-{
+impl<M: Method, A: Answers<M> + Send + Sync + 'static> UnaryService<M::Request> for Call<M, A> {
     type Response = M::Answer;
     type Future = BoxFuture<'static, Result<Response<M::Answer>, Status>>;
 
     fn call(&mut self, request: Request<M::Request>) -> Self::Future {
         let (service, held) = (self.service.clone(), Arc::clone(&self.held));
+        let from = Arc::clone(&self.from);
         Box::pin(async move {
             service.check(request.metadata())?;
-            let answering = Answers::<M>::answer(&*service.leader, request.into_inner());
+            let answering = Answers::<M>::answer(&*from, request.into_inner());
             let answered = tokio::select! {
-                answered = answering => answered?,
+                biased;
                 () = service.stopping.cancelled() => {
                     return Err(Status::unavailable("this broker is stopping"));
                 }
+                answered = answering => answered?,
             };
             *held.lock() = answered.permit;
             Ok(Response::new(answered.message))
@@ -205,14 +209,16 @@ impl Service<http::Request<Body>> for RpcService {
         let service = self.clone();
         let turn = Arc::clone(&self.calls).try_acquire_owned();
         Box::pin(async move {
+            let (leader, pages) = (Arc::clone(&service.leader), Arc::clone(&service.pages));
             Ok(match request.uri().path() {
-                TakeIndex::PATH => service.unary::<TakeIndex>(request, turn).await,
-                ReadOffsets::PATH => service.unary::<ReadOffsets>(request, turn).await,
-                ReadBatch::PATH => service.unary::<ReadBatch>(request, turn).await,
+                TakeIndex::PATH => service.unary::<TakeIndex, _>(leader, request, turn).await,
+                ReadOffsets::PATH => service.unary::<ReadOffsets, _>(leader, request, turn).await,
+                ReadBatch::PATH => service.unary::<ReadBatch, _>(leader, request, turn).await,
+                ReadPages::PATH => service.unary::<ReadPages, _>(pages, request, turn).await,
                 Watch::PATH => {
                     drop(turn);
                     let turn = Arc::clone(&service.watches).try_acquire_owned();
-                    service.unary::<Watch>(request, turn).await
+                    service.unary::<Watch, _>(leader, request, turn).await
                 }
                 other => Status::unimplemented(format!("{other} is not served")).into_http(),
             })

@@ -46,7 +46,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{BoundRpc, Leader, Peers, RpcLimits, RpcService, RpcTls};
+use super::{
+    AnswerMemory, BoundRpc, Leader, Pages, Peers, RackPages, RpcLimits, RpcService, RpcTls,
+};
 use crate::followers::{FollowerLogs, FollowerSeams};
 use crate::partitions::{FormerLeaders, LeaderPartitions, Me, PartitionSeams, Shelf};
 use crate::wiring::adapters::{Commits, SessionSeam};
@@ -189,21 +191,34 @@ impl World {
             cache_metrics.clone(),
         )
         .await;
-        let reader = LogReader::new(Arc::clone(&logs), cache, ReadMetrics::default());
+        let reader = LogReader::new(Arc::clone(&logs), cache.clone(), ReadMetrics::default());
         let shelf = Arc::new(Shelf::default());
         let is_alive = Arc::new(AtomicBool::new(true));
         let told_alive = Arc::clone(&is_alive);
+        let memory = AnswerMemory::new(RpcLimits::default().answer_bytes);
         let leader = Leader::new(
             Arc::clone(&logs),
             Arc::clone(&reader),
             Arc::clone(&shelf),
             Arc::new(move || told_alive.load(Ordering::Relaxed)),
-            RpcLimits::default().answer_bytes,
+            memory.clone(),
         );
         let mut tasks = JoinSet::new();
         let bound = BoundRpc::new(listener, endpoint, tls);
         let peers = Peers::new(Arc::clone(&view) as Arc<_>, CLUSTER, bound.client_tls());
-        let service = RpcService::new(leader, CLUSTER, RpcLimits::default(), stopping.clone());
+        cache.ask_first(RackPages::new(
+            BrokerId(id),
+            Arc::clone(&view),
+            Arc::clone(&peers),
+        ));
+        let pages = Pages::new(cache, memory);
+        let service = RpcService::new(
+            leader,
+            pages,
+            CLUSTER,
+            RpcLimits::default(),
+            stopping.clone(),
+        );
         let until = stopping.clone();
         tasks.spawn(async move {
             bound.serve(service, until).await.expect("serves");

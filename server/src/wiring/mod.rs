@@ -148,6 +148,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         view: &view,
         logs: &logs,
         reader: &reader,
+        cache: &objects.cache,
         tail_budget: &tail_budget,
         stopping: &stopping,
     };

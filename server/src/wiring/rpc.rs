@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_cache::log::Logs;
+use alluvium_cache::segment_cache::SegmentCache;
 use alluvium_cache::tail::TailBudget;
 use alluvium_metadata::model::RpcEndpoint;
 use alluvium_metadata::session::Session;
@@ -19,7 +20,9 @@ use super::listeners;
 use crate::config::{Config, Endpoint, MetadataLocation};
 use crate::followers::{FollowerLogs, FollowerSeams};
 use crate::partitions::{FormerLeaders, Shelf};
-use crate::rpc::{BoundRpc, Leader, Peers, RpcLimits, RpcService, RpcTls};
+use crate::rpc::{
+    AnswerMemory, BoundRpc, Leader, Pages, Peers, RackPages, RpcLimits, RpcService, RpcTls,
+};
 
 /// Port where nothing else is said.
 const PORT: u16 = 9093;
@@ -82,6 +85,7 @@ pub struct RpcSeams<'a> {
     pub view: &'a Arc<ClusterView>,
     pub logs: &'a Arc<Logs>,
     pub reader: &'a Arc<LogReader>,
+    pub cache: &'a SegmentCache,
     pub tail_budget: &'a Arc<TailBudget>,
     pub stopping: &'a CancellationToken,
 }
@@ -105,17 +109,24 @@ pub fn start(bound: Option<BoundRpc>, with: &RpcSeams<'_>, tasks: &mut JoinSet<(
     let shelf = Arc::new(Shelf::default());
     let limits = RpcLimits::default();
     let session = Arc::clone(with.session);
+    let memory = AnswerMemory::new(limits.answer_bytes);
     let leader = Leader::new(
         Arc::clone(with.logs),
         Arc::clone(with.reader),
         Arc::clone(&shelf),
         Arc::new(move || session.is_alive()),
-        limits.answer_bytes,
+        memory.clone(),
     );
     let addresses = Arc::clone(with.view) as Arc<_>;
     let peers = Peers::new(addresses, with.cluster_id, bound.client_tls());
     let stopping = with.stopping.clone();
-    let service = RpcService::new(leader, with.cluster_id, limits, stopping.clone());
+    let pages = Pages::new(with.cache.clone(), memory);
+    let service = RpcService::new(leader, pages, with.cluster_id, limits, stopping.clone());
+    if with.config.cache_from_rack {
+        let me = with.session.broker_id();
+        let others = RackPages::new(me, Arc::clone(with.view), Arc::clone(&peers));
+        with.cache.ask_first(others);
+    }
     tasks.spawn(async move {
         if let Err(error) = bound.serve(service, stopping).await {
             let error = anyhow::Error::from(error);
