@@ -11,7 +11,7 @@ mod hand_over;
 mod opener;
 mod shelf;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +100,9 @@ pub struct LeaderPartitions {
     wal_names: Arc<WalNames>,
     /// Partitions that something is being done with.
     busy: Mutex<HashSet<TopicPartition>>,
+    /// Partitions that others were seen handing over to this broker, and who. When it did not write anything, the record
+    /// does not name that one any more.
+    coming: Mutex<HashMap<TopicPartition, BrokerId>>,
     /// Partitions that were reported as locked.
     locked: Mutex<HashSet<TopicPartition>>,
     /// Counts rounds.
@@ -151,6 +154,7 @@ impl LeaderPartitions {
             hand_over: Arc::new(hand_over),
             wal_names: Arc::new(wal_names),
             busy: Mutex::default(),
+            coming: Mutex::default(),
             locked: Mutex::default(),
             rounds: watch::Sender::new(0),
         })
@@ -195,6 +199,7 @@ impl LeaderPartitions {
         for (tp, reason) in &duties.close {
             self.pipeline.close_partition(tp, *reason);
         }
+        self.coming.lock().extend(duties.coming);
         self.report_locked(&duties.locked);
         self.apply_settings(&picture, tasks);
         self.start_opening(&picture, duties.open, tasks);
@@ -227,9 +232,14 @@ impl LeaderPartitions {
             return;
         }
         let led = opener::led(picture, &tps, |tp| self.rules(picture, tp.topic_id));
+        let former = {
+            let mut coming = self.coming.lock();
+            let from = tps.iter().filter_map(|tp| coming.remove_entry(tp));
+            from.collect()
+        };
         let opener = Arc::clone(&self.opener);
         self.start(tasks, tps, async move {
-            if !opener.open(led).await {
+            if !opener.open(led, former).await {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         });

@@ -1,6 +1,6 @@
 //! Opens partitions that were placed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use alluvium_cache::tail::TailBudget;
@@ -58,10 +58,11 @@ pub fn led(
 }
 
 impl Opener {
-    /// Opens what nobody else has changed meanwhile. Whether that was all.
-    pub async fn open(&self, led: Vec<Led>) -> bool {
+    /// Opens what nobody else has changed meanwhile. Whether that was all. `former`: who was seen handing them over.
+    pub async fn open(&self, led: Vec<Led>, former: HashMap<TopicPartition, BrokerId>) -> bool {
         let (count, began) = (led.len(), Instant::now());
-        let opened = self.open_group(led).await;
+        let handed = self.ask_former(&led, &former).await;
+        let opened = self.open_group(led, handed).await;
         if opened > 0 {
             info!(partitions = opened, took = ?began.elapsed(), "opened partitions");
         }
@@ -69,15 +70,16 @@ impl Opener {
     }
 
     /// Footers are read once for the whole group. Where one of them is damaged, the group is halved, so that in
-    /// the end only those partitions stay closed that need it.
-    fn open_group(&self, led: Vec<Led>) -> BoxFuture<'_, usize> {
+    /// the end only those partitions stay closed that need it. What was handed over is believed the first time only.
+    fn open_group(&self, led: Vec<Led>, handed: Vec<HandedIndex>) -> BoxFuture<'_, usize> {
         async move {
-            match self.try_open(led.clone()).await {
+            match self.try_open(led.clone(), handed).await {
                 Ok(opened) => opened,
                 Err(error) if error.kind() == ErrorKind::BadData && led.len() > 1 => {
                     let mut first = led;
                     let second = first.split_off(first.len() / 2);
-                    self.open_group(first).await + self.open_group(second).await
+                    let first = self.open_group(first, Vec::new()).await;
+                    first + self.open_group(second, Vec::new()).await
                 }
                 Err(error) => {
                     report(&led, &error);
@@ -88,7 +90,11 @@ impl Opener {
         .boxed()
     }
 
-    async fn try_open(&self, led: Vec<Led>) -> Result<usize, RecoveryError> {
+    async fn try_open(
+        &self,
+        led: Vec<Led>,
+        handed: Vec<HandedIndex>,
+    ) -> Result<usize, RecoveryError> {
         let take = TakeOver {
             commits: &self.commits,
             objects: &self.objects,
@@ -103,7 +109,6 @@ impl Opener {
             tail_budget: &self.tail_budget,
         };
         // What the write-ahead log holds of earlier sessions was put back at the start.
-        let handed = self.ask_former(&led).await;
         let (recovered, _) = take_over_handed(&take, led, Vec::new(), handed).await?;
         let opened = recovered.len();
         for partition in recovered {
@@ -115,18 +120,25 @@ impl Opener {
 }
 
 impl Opener {
-    /// What the last leaders of `led` left, where their commit logs are closed: only those handed something over.
-    async fn ask_former(&self, led: &[Led]) -> Vec<HandedIndex> {
+    /// What the last leaders of `led` left, where commit logs are named and all closed: only then somebody handed them
+    /// over.
+    async fn ask_former(
+        &self,
+        led: &[Led],
+        former_leaders: &HashMap<TopicPartition, BrokerId>,
+    ) -> Vec<HandedIndex> {
         let Some(former) = &self.former else {
             return Vec::new();
         };
         let mut by_leader: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
         for led in led {
-            if let Some(last) = led.record.tail.last()
-                && last.last_seq.is_some()
-                && last.broker_id != self.me.broker_id
-            {
-                by_leader.entry(last.broker_id).or_default().push(led.tp);
+            let Some(last) = led.record.tail.last() else {
+                continue;
+            };
+            let seen = former_leaders.get(&led.tp);
+            let leader = seen.copied().unwrap_or(last.broker_id);
+            if last.last_seq.is_some() && leader != self.me.broker_id {
+                by_leader.entry(leader).or_default().push(led.tp);
             }
         }
         let asked = by_leader.into_iter().map(|(one, tps)| former.ask(one, tps));

@@ -71,6 +71,26 @@ async fn a_planned_move_reads_no_footer() {
     world.faults.heal();
 }
 
+/// The record names the first only, which is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_wrote_nothing_hands_over_what_it_was_handed() {
+    let world = World::new();
+    let first = world.broker(1, "a", MEMORY).await;
+    let second = world.broker(2, "a", MEMORY).await;
+    let third = world.broker(3, "a", MEMORY).await;
+    world.create_topic(1, 1, "object").await;
+    first.leads(tp(0)).await;
+    assert_eq!(first.append(tp(0), "x").await, 0);
+    world.faults.add(no_gets());
+    world.move_to(tp(0), 2).await;
+    second.leads(tp(0)).await;
+    first.stopping.cancel();
+    world.move_to(tp(0), 3).await;
+    third.leads(tp(0)).await;
+    assert_eq!(third.append(tp(0), "y").await, 1);
+    world.faults.heal();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_former_leader_forgot_is_read_from_footers() {
     let world = World::new();

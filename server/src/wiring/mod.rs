@@ -36,7 +36,7 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::broker::{Broker, Identity};
@@ -78,6 +78,7 @@ pub struct Running {
     health: Health,
     stopping: CancellationToken,
     shutdown_timeout: std::time::Duration,
+    _rpc: DropGuard,
     // End with the process.
     _tasks: JoinSet<()>,
     // Last, so that the folder is unlocked when all who use it are gone.
@@ -140,6 +141,8 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     })
     .await?;
     let mut tasks = JoinSet::new();
+    // Not before all is handed over and uploaded: others may ask until then.
+    let rpc_stopping = CancellationToken::new();
     let reader = storage::reader(&basics, &objects, &logs);
     let with = rpc::RpcSeams {
         config: &config,
@@ -150,7 +153,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         reader: &reader,
         cache: &objects.cache,
         tail_budget: &tail_budget,
-        stopping: &stopping,
+        stopping: &rpc_stopping,
     };
     let rpc = rpc::start(rpc, &with, &mut tasks);
     let led = LeaderPartitions::new(PartitionSeams {
@@ -220,6 +223,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         health,
         stopping,
         shutdown_timeout: config.shutdown_timeout_ms.as_duration(),
+        _rpc: rpc_stopping.drop_guard(),
         _tasks: tasks,
         _folder: folder,
     })
