@@ -3,6 +3,7 @@
 mod crc;
 mod error;
 pub mod footer;
+pub mod index_part;
 pub mod object_key;
 mod reader;
 pub mod record_batch;

@@ -1,6 +1,7 @@
 //! Names of objects in the bucket: the only place that builds or parses one.
 //!
 //! ```text
+//! cluster                                                         whose object store it is
 //! segments/<broker id>/<broker epoch>/<random id, 32 hex digits>.seg
 //! ```
 //!
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use uuid::Uuid;
+
+/// Says whose object store it is.
+pub const CLUSTER_MARKER: &str = "cluster";
 
 /// Folder of all segments: what garbage collection lists.
 pub const SEGMENTS_PREFIX: &str = "segments/";
