@@ -5,7 +5,9 @@
 //! the local folder that is the default.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use alluvium_common::epoch::BrokerId;
 use alluvium_common::rand::Random;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{CommitRecord, ObjectStoreRecord};
@@ -15,6 +17,7 @@ use alluvium_segment::object_key::CLUSTER_MARKER;
 use anyhow::{Context, bail};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Where to look.
@@ -24,7 +27,13 @@ pub struct Stores<'a> {
     pub objects: &'a Arc<dyn ObjectStore>,
     /// What the object store is called, for people.
     pub url: &'a str,
+    /// The broker that starts.
+    pub own: BrokerId,
 }
+
+/// How long a marker is waited for that another broker may be about to write: brokers of a new cluster start together.
+const MARKER_TIME: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Refuses an object store that is not the cluster's; marks one that is the first.
 pub async fn check(
@@ -32,32 +41,36 @@ pub async fn check(
     cluster_id: Uuid,
     random: &dyn Random,
 ) -> anyhow::Result<()> {
-    let url = stores.url;
     let known = stores.known().await?;
-    let marker = stores.marker().await?;
-    if let Some(marker) = &marker
-        && marker.cluster_id != cluster_id
-    {
-        bail!(
-            "{url} belongs to another cluster ({}); give this one a bucket or prefix of its own with --object-store",
-            marker.cluster_id
-        );
-    }
+    let marker = match &known {
+        None => stores.marker().await?,
+        Some(_) => stores.marker_in_time().await?,
+    };
     match (known, marker) {
+        (_, Some(marker)) if marker.cluster_id != cluster_id => bail!(
+            "{} belongs to another cluster ({}); give this one a bucket or prefix of its own with --object-store",
+            stores.url,
+            marker.cluster_id
+        ),
         (Some(known), Some(marker)) if known == marker => Ok(()),
-        // The metadata were restored, or a first start was broken off between its two writes.
-        (None, Some(marker)) => stores.know(&marker).await,
+        (Some(_), Some(_)) => Err(stores.not_ours()),
+        // The metadata were restored.
+        (None, Some(marker)) => stores.know(marker).await.map(|_| ()),
+        (Some(known), None) => {
+            // A first start was broken off between its two writes, unless somebody has another object store.
+            stores.refuse_if_in_use_elsewhere().await?;
+            stores.mark(&known).await
+        }
         (None, None) => {
             stores.refuse_if_commits_lie_elsewhere().await?;
-            let store_id = random.uuid();
-            let marker = ObjectStoreRecord {
+            let first = ObjectStoreRecord {
                 cluster_id,
-                store_id,
+                store_id: random.uuid(),
             };
-            stores.mark(&marker).await?;
-            stores.know(&marker).await
+            // Of brokers that start together one names it, and all write the same marker.
+            let named = stores.know(first).await?;
+            stores.mark(&named).await
         }
-        (Some(_), _) => Err(stores.not_ours()),
     }
 }
 
@@ -74,18 +87,37 @@ impl Stores<'_> {
         Ok(stands.map(|kv| value::decode(&kv.value)).transpose()?)
     }
 
-    async fn know(&self, marker: &ObjectStoreRecord) -> anyhow::Result<()> {
-        let (key, stored) = (self.keys.object_store(), value::encode(marker));
-        match self
-            .metadata
-            .put_if_absent(key, stored.clone(), None)
-            .await?
-        {
-            Cas::Done(_) => Ok(()),
-            // Another broker with the same store, or ourselves with a lost reply (F4).
-            Cas::Conflict(Some(kv)) if kv.value == stored => Ok(()),
-            Cas::Conflict(_) => Err(self.not_ours()),
+    /// Notes the object store, unless another is noted; which one stands there.
+    async fn know(&self, marker: ObjectStoreRecord) -> anyhow::Result<ObjectStoreRecord> {
+        let (key, stored) = (self.keys.object_store(), value::encode(&marker));
+        match self.metadata.put_if_absent(key, stored, None).await? {
+            Cas::Done(_) => Ok(marker),
+            // Another broker was faster, or it was ourselves with a lost reply (F4).
+            Cas::Conflict(Some(kv)) => Ok(value::decode(&kv.value)?),
+            Cas::Conflict(None) => Err(self.not_ours()),
         }
+    }
+
+    async fn marker_in_time(&self) -> anyhow::Result<Option<ObjectStoreRecord>> {
+        let deadline = Instant::now() + MARKER_TIME;
+        loop {
+            let marker = self.marker().await?;
+            if marker.is_some() || Instant::now() >= deadline {
+                return Ok(marker);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn refuse_if_in_use_elsewhere(&self) -> anyhow::Result<()> {
+        let (_, sessions) = self.metadata.list(self.keys.brokers()).await?;
+        let others = sessions
+            .iter()
+            .filter_map(|kv| self.keys.parse_broker(&kv.key));
+        if others.filter(|other| *other != self.own).count() > 0 {
+            return Err(self.not_ours());
+        }
+        self.refuse_if_commits_lie_elsewhere().await
     }
 
     async fn marker(&self) -> anyhow::Result<Option<ObjectStoreRecord>> {
@@ -152,10 +184,18 @@ mod tests {
                 keys: &self.keys,
                 objects,
                 url: "s3://bucket",
+                own: BrokerId(1),
             };
             let random = SeededRandom::new(cluster as u64);
             let checked = check(&stores, Uuid::from_u128(cluster), &*random).await;
             checked.map_err(|error| error.to_string())
+        }
+    }
+
+    impl World {
+        async fn other_broker(&self) {
+            let put = self.metadata.put(self.keys.broker(BrokerId(2)), "session");
+            put.await.expect("put");
         }
     }
 
@@ -170,13 +210,35 @@ mod tests {
         Arc::new(InMemory::new())
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_cluster_has_one_object_store() {
         let (world, own) = (world(), bucket());
         world.start(&own, 1).await.expect("marked");
         world.start(&own, 1).await.expect("known");
+        world.other_broker().await;
         let error = world.start(&bucket(), 1).await.expect_err("another bucket");
         assert!(error.contains("--object-store"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn brokers_that_start_together_agree() {
+        let (world, own) = (world(), bucket());
+        let starts = (0..5).map(|_| world.start(&own, 1));
+        for started in futures::future::join_all(starts).await {
+            started.expect("the same for all");
+        }
+        world.other_broker().await;
+        world.start(&own, 1).await.expect("known");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_start_that_was_broken_off_is_finished() {
+        let (world, own) = (world(), bucket());
+        world.start(&own, 1).await.expect("marked");
+        own.delete(&Path::from(CLUSTER_MARKER))
+            .await
+            .expect("deleted");
+        world.start(&own, 1).await.expect("marked again");
     }
 
     #[tokio::test]

@@ -114,6 +114,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         keys: &keys,
         objects: &objects.store,
         url: &objects.url,
+        own: BrokerId(config.broker_id),
     };
     bucket::check(&stores, cluster.cluster_id, &*basics.random).await?;
     let cluster_id = metadata::cluster_id(&cluster);
