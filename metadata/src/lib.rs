@@ -6,10 +6,13 @@
 
 pub mod commit_log;
 pub mod coordinator;
+pub mod fold;
+pub mod history;
 pub mod keys;
 pub mod model;
 pub mod producer_ids;
 pub mod session;
+pub mod snapshot;
 pub mod store;
 pub mod topic_config;
 pub mod topics;

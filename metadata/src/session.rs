@@ -242,7 +242,7 @@ async fn create(
     }
 }
 
-fn epoch(revision: Revision) -> BrokerEpoch {
+pub(crate) fn epoch(revision: Revision) -> BrokerEpoch {
     BrokerEpoch(i64::try_from(revision.0).unwrap_or(i64::MAX))
 }
 

@@ -3,12 +3,14 @@
 mod broker;
 mod cluster;
 mod commit;
+mod fold;
 mod partition;
 mod topic;
 
 pub use broker::BrokerRecord;
 pub use cluster::ClusterRecord;
 pub use commit::CommitRecord;
+pub use fold::FoldRecord;
 pub use partition::{EpochStart, PartitionRecord, TailEntry};
 pub use topic::TopicRecord;
 
@@ -20,6 +22,7 @@ mod kind {
     pub const TOPIC: u8 = 4;
     pub const PARTITION: u8 = 5;
     pub const PRODUCER_IDS: u8 = 6;
+    pub const FOLD: u8 = 10;
 }
 pub(crate) use kind::PRODUCER_IDS;
 
