@@ -2,7 +2,7 @@
 //!
 //! Order, after the session is open:
 //! 1. [`load`]: the commit logs that partitions name, and the footer of each segment in them, each read
-//!    once however many partitions it holds. Gives, per partition, the segment index, the end of what
+//!    once however many partitions it holds, many from one object where the log is folded. Gives, per partition, the segment index, the end of what
 //!    is committed and the idempotent producers.
 //! 2. [`plan_replay`]: which frames of the write-ahead log continue that.
 //! 3. The partitions are taken over under a higher leader epoch ([`PartitionImage::taken_over`]), written
@@ -16,11 +16,13 @@
 //! partitions one day.
 
 mod footers;
+mod read;
 mod replay;
 mod start;
 mod take_over;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -34,7 +36,6 @@ use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::commit_log::ReadCommitsError;
 use alluvium_metadata::model::{PartitionRecord, TailEntry};
 use alluvium_metadata::topics::TopicError;
-use alluvium_segment::FormatError;
 use alluvium_segment::footer::{PartitionSpan, ProducerSummary};
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_index::{NotContiguous, SegmentIndex, SegmentRef};
@@ -53,16 +54,16 @@ pub enum RecoveryError {
     /// A commit log cannot be read.
     #[error(transparent)]
     Commits(#[from] ReadCommitsError),
-    /// A committed segment cannot be read.
-    #[error("committed segment {key}: {source}")]
+    /// A committed segment, or the fold of many, cannot be read.
+    #[error("committed object {key}: {source}")]
     Object {
         /// Its name.
         key: ObjectKey,
         /// Why.
         source: object_store::Error,
     },
-    /// A committed segment's footer is damaged, or is not the one that was committed.
-    #[error("committed segment {key}: {what}")]
+    /// A committed segment's footer, or the fold of many, is damaged, or is not the one that was committed.
+    #[error("committed object {key}: {what}")]
     Footer {
         /// Its name.
         key: ObjectKey,
@@ -94,13 +95,6 @@ impl RecoveryError {
                 _ => ErrorKind::Retry,
             },
             _ => ErrorKind::BadData,
-        }
-    }
-
-    fn footer(key: &ObjectKey, error: &FormatError) -> Self {
-        RecoveryError::Footer {
-            key: key.clone(),
-            what: error.to_string(),
         }
     }
 }
