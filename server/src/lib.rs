@@ -16,5 +16,6 @@ pub mod handlers;
 pub mod http;
 pub mod metrics;
 pub mod network;
+pub mod restore;
 pub mod topic_service;
 pub mod wiring;

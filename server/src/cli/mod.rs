@@ -6,6 +6,7 @@ mod consume;
 mod group;
 mod output;
 mod produce;
+mod restore;
 mod serve;
 mod topic;
 mod verify;
@@ -61,5 +62,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Consume(args) => consume::run(args).await,
         Command::Group(args) => group::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
+        Command::Restore(args) => restore::run(*args).await,
     }
 }

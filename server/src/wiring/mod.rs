@@ -10,6 +10,7 @@
 mod adapters;
 mod alone;
 mod listeners;
+mod maintenance;
 mod metadata;
 mod partitions;
 mod storage;
@@ -77,6 +78,7 @@ pub struct Running {
     health: Health,
     stopping: CancellationToken,
     shutdown_timeout: std::time::Duration,
+    _maintenance: tokio::task::JoinSet<()>,
     // Last, so that the folder is unlocked when all who use it are gone.
     _folder: DataFolder,
 }
@@ -123,7 +125,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         config.tail_memory_bytes.as_usize(),
         alluvium_cache::metrics::TailMetrics::register(&mut basics.registry.lock()),
     );
-    let pipeline = partitions::open(partitions::OpenSeams {
+    let (pipeline, acknowledged) = partitions::open(partitions::OpenSeams {
         basics: &basics,
         folder: &folder,
         store: &store,
@@ -143,6 +145,18 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     });
     let groups = metadata::open_groups(&basics, &store, &session).await?;
     groups.follow_topics(Arc::clone(&view));
+    // Until there is an election, the one broker of a cluster is its controller.
+    let controller = Arc::clone(&session);
+    let maintenance = maintenance::start(maintenance::Duties {
+        basics: &basics,
+        store: &store,
+        keys: &keys,
+        session: &session,
+        objects: &objects.store,
+        acknowledged,
+        controller: Arc::new(move || controller.is_alive().then(|| vec![controller.fence()])),
+    })
+    .await?;
     let service = TopicService::new(
         writer,
         Arc::clone(&view),
@@ -194,6 +208,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         health,
         stopping,
         shutdown_timeout: config.shutdown_timeout_ms.as_duration(),
+        _maintenance: maintenance,
         _folder: folder,
     })
 }
@@ -248,7 +263,7 @@ impl Running {
     }
 }
 
-/// What an audit needs: the stores of a process that is not running.
+/// What an audit and a restore need: the stores of a process that is not running.
 pub struct Audited {
     /// Metadata.
     pub metadata: Arc<dyn alluvium_metadata::store::MetadataStore>,
@@ -267,6 +282,16 @@ pub async fn open_for_audit(loaded: Loaded, data_dir: &Path) -> anyhow::Result<A
         "{} is not a data folder; name it with --data-dir",
         data_dir.display()
     );
+    open_stores(loaded, data_dir).await
+}
+
+/// Opens the stores without a session, of a data folder that may be new.
+pub async fn open_for_restore(loaded: Loaded) -> anyhow::Result<Audited> {
+    let data_dir = loaded.config.data_dir.clone();
+    open_stores(loaded, Path::new(&data_dir)).await
+}
+
+async fn open_stores(loaded: Loaded, data_dir: &Path) -> anyhow::Result<Audited> {
     let basics = Basics::new(loaded);
     let folder = DataFolder::open(data_dir, &*basics.random)?;
     let metadata = metadata::open(&basics, &folder).await?;

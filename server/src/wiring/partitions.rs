@@ -26,6 +26,7 @@ use alluvium_metadata::topics::TopicWriter;
 use alluvium_metadata::view::Topics;
 use alluvium_segment::segment_index::SegmentIndex;
 use anyhow::Context;
+use tokio::sync::watch;
 use tracing::info;
 
 use super::Basics;
@@ -53,8 +54,8 @@ pub struct OpenSeams<'a> {
 }
 
 /// Starts the write path and opens every partition as former sessions left it, what their write-ahead log holds
-/// included.
-pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
+/// included. Beside the pipeline it gives how many entries of the session's commit log are known to stand.
+pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::Receiver<u64>)> {
     let config = &with.basics.loaded.config;
     let led = led(&with).await?;
     let partitions = led.len();
@@ -62,9 +63,15 @@ pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
         store: Arc::clone(with.store),
         keys: with.keys.clone(),
     };
+    let commits = CommitLog::new(
+        Arc::clone(with.store),
+        with.keys.clone(),
+        Arc::clone(with.session),
+    );
+    let acknowledged = commits.acknowledged();
     let start = Start {
         config: pipeline_config(config),
-        seams: pipeline_seams(&with),
+        seams: pipeline_seams(&with, commits),
         budget: ByteBudget::new(config.request_memory_bytes.as_usize()),
         wal_folder: with.folder.wal(),
         wal_options: WalOptions {
@@ -88,7 +95,7 @@ pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
         of_deleted_topics = replayed.unknown,
         "recovered; batches are counted"
     );
-    Ok(pipeline)
+    Ok((pipeline, acknowledged))
 }
 
 /// Every partition of every topic: a cluster of one.
@@ -117,12 +124,7 @@ async fn led(with: &OpenSeams<'_>) -> anyhow::Result<Vec<Led>> {
     Ok(led.collect())
 }
 
-fn pipeline_seams(with: &OpenSeams<'_>) -> PipelineSeams {
-    let commits = CommitLog::new(
-        Arc::clone(with.store),
-        with.keys.clone(),
-        Arc::clone(with.session),
-    );
+fn pipeline_seams(with: &OpenSeams<'_>, commits: CommitLog) -> PipelineSeams {
     let basics = with.basics;
     PipelineSeams {
         store: Arc::clone(&with.objects.store),
