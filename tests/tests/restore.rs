@@ -76,7 +76,7 @@ async fn a_cluster_whose_etcd_is_lost_is_restored_from_its_bucket() {
     let options = BrokerOptions::new().durability_object();
     let options = options
         .set("metadata", lost.url())
-        .set("metadata.snapshot.interval.ms", "1h");
+        .set("snapshot.interval.ms", "1h");
     let mut broker = options.start().await;
     let mut client = Client::connect(&broker.endpoint()).await;
     let orders = client.create_topic("orders", 2, &[]).await;
@@ -149,10 +149,7 @@ async fn a_cluster_whose_etcd_is_lost_is_restored_from_its_bucket() {
 #[tokio::test]
 async fn without_a_snapshot_the_records_come_back() {
     let options = BrokerOptions::new().durability_object();
-    let mut broker = options
-        .set("metadata.snapshot.interval.ms", 0)
-        .start()
-        .await;
+    let mut broker = options.set("snapshot.interval.ms", 0).start().await;
     let mut client = Client::connect(&broker.endpoint()).await;
     let orders = client.create_topic("orders", 1, &[]).await;
     produce(&mut client, &orders, 0, 0, 5).await;

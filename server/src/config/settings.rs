@@ -86,13 +86,13 @@ settings! {
     "etcd.password" etcd_password: Option<Secret> = None;
     /// History of the metadata store that is kept, at least. Watches that were cut off for longer read everything anew;
     /// more history makes an etcd larger. Clusters that share an etcd should have the same.
-    "metadata.history.retention.ms" metadata_history_retention_ms: Millis = Millis(300_000);
+    "history.retention.ms" history_retention_ms: Millis = Millis(300_000);
     /// Time between two snapshots of the metadata in the bucket, from which alluvium restore rebuilds a lost etcd. What
     /// was committed to topics after the newest one is found in the bucket all the same; committed offsets and settings
     /// are as of the snapshot. 0: none.
-    "metadata.snapshot.interval.ms" metadata_snapshot_interval_ms: Millis = Millis(600_000);
+    "snapshot.interval.ms" snapshot_interval_ms: Millis = Millis(600_000);
     /// Snapshots of the metadata that are kept.
-    "metadata.snapshot.count" metadata_snapshot_count: u32 = 24;
+    "snapshot.count" snapshot_count: u32 = 24;
     /// Name of the cluster. Keeps clusters apart that share an etcd.
     "cluster" cluster: String = "alluvium".to_owned();
     /// Number of this broker, unique in its cluster.

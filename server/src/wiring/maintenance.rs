@@ -85,7 +85,7 @@ fn look_after_history(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
     let keeper = HistoryKeeper::new(
         Arc::clone(duties.store),
         duties.keys.clone(),
-        config.metadata_history_retention_ms.as_duration(),
+        config.history_retention_ms.as_duration(),
         HistoryMetrics::register(&mut duties.basics.registry.lock()),
     );
     let controller = Arc::clone(&duties.controller);
@@ -94,7 +94,7 @@ fn look_after_history(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
 
 async fn put_snapshots(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
     let config = &duties.basics.loaded.config;
-    let pause = config.metadata_snapshot_interval_ms.as_duration();
+    let pause = config.snapshot_interval_ms.as_duration();
     if pause.is_zero() {
         return Ok(());
     }
@@ -108,7 +108,7 @@ async fn put_snapshots(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::
         objects: Arc::clone(duties.objects),
         clock: Arc::clone(&duties.basics.clock),
         random: Arc::clone(&duties.basics.random),
-        kept: config.metadata_snapshot_count as usize,
+        kept: config.snapshot_count as usize,
         metrics: SnapshotMetrics::register(&mut duties.basics.registry.lock()),
     };
     let controller = Arc::clone(&duties.controller);
