@@ -19,6 +19,7 @@
 
 mod chain;
 mod order;
+mod partition;
 mod plan;
 mod scan;
 mod write;
