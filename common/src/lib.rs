@@ -13,4 +13,5 @@ pub mod object_store;
 pub mod offset;
 pub mod producer;
 pub mod rand;
+pub mod seeded_bug;
 pub mod topic;

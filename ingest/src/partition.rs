@@ -18,6 +18,7 @@ use alluvium_common::clock::TimestampMs;
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::error::Outcome;
 use alluvium_common::offset::Offset;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::{TopicName, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
@@ -47,6 +48,8 @@ pub struct LeaderPartition {
 
 struct State {
     closed: Option<Closed>,
+    /// It is being handed over: nothing more is taken, what was taken is still seen through.
+    draining: bool,
     next_offset: Offset,
     producers: ProducerStates,
     durable: DurablePrefix,
@@ -82,8 +85,10 @@ impl LeaderPartition {
     ) -> Arc<Self> {
         let next_offset = log.tail.offsets().log_end;
         let mut states = ProducerStates::default();
-        for producer in producers {
-            states.restore(producer);
+        if !seeded_bug::is("producer-state-lost") {
+            producers
+                .iter()
+                .for_each(|producer| states.restore(producer));
         }
         Arc::new(Self {
             tp: log.tp,
@@ -95,6 +100,7 @@ impl LeaderPartition {
             high_watermark: AtomicI64::new(next_offset.get()),
             state: Mutex::new(State {
                 closed: None,
+                draining: false,
                 next_offset,
                 producers: states,
                 durable: DurablePrefix::starting_at(next_offset),
@@ -133,6 +139,12 @@ impl LeaderPartition {
         self.state.lock().next_offset
     }
 
+    /// Whether anything was appended since this broker opened the partition.
+    pub fn has_appended(&self) -> bool {
+        let opened_at = self.log.epochs.starts().last();
+        opened_at.is_some_and(|(_, start)| self.log_end() > *start)
+    }
+
     /// The rules that hold now.
     pub fn rules(&self) -> Arc<TopicRules> {
         Arc::clone(&self.rules.read())
@@ -140,6 +152,8 @@ impl LeaderPartition {
 
     /// New rules, from the next batch on. What was appended before keeps its durability class.
     pub fn set_rules(&self, rules: TopicRules) {
+        // Under the lock that appends hold, so that none goes on under the old class after this.
+        let _state = self.state.lock();
         *self.rules.write() = Arc::new(rules);
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use alluvium_common::clock::SharedClock;
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::rand::SharedRandom;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::object_key::{ObjectKey, SegmentName};
 use alluvium_segment::record_batch::StoredBatch;
@@ -175,7 +176,10 @@ impl Uploader {
         let object_key = ObjectKey::segment(&SegmentName {
             broker_id: self.broker_id,
             broker_epoch: self.broker_epoch,
-            id: self.random.uuid(),
+            id: match seeded_bug::is("object-name-reused") {
+                true => uuid::Uuid::max(),
+                false => self.random.uuid(),
+            },
         });
         let limit = self.timeout.of(encoded.size_bytes, failures_in_a_row);
         self.put(&object_key, &encoded, limit).await?;

@@ -2,41 +2,46 @@
 //! disk. Stopped hard and started again.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_cache::log::{EpochHistory, Logs, PartitionLog};
+use alluvium_cache::log::Logs;
 use alluvium_cache::metrics::TailMetrics;
-use alluvium_cache::tail::{TailBudget, TailStart};
+use alluvium_cache::tail::TailBudget;
 use alluvium_common::clock::{SharedClock, SystemClock};
-use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
-use alluvium_common::offset::Offset;
+use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::rand::{SeededRandom, SharedRandom};
 use alluvium_common::topic::{PartitionIndex, TopicName, TopicPartition};
 use alluvium_ingest::ack::Acks;
 use alluvium_ingest::backpressure::{ByteBudget, FramePermit};
 use alluvium_ingest::metrics::IngestMetrics;
 use alluvium_ingest::partition::AppendOptions;
-use alluvium_ingest::pipeline::{OpenState, Pipeline, PipelineConfig, PipelineSeams};
-use alluvium_ingest::recovery::{Led, MetadataCommits, ReplaySummary, Start, start};
+use alluvium_ingest::pipeline::{Pipeline, PipelineConfig, PipelineSeams};
+use alluvium_ingest::recovery::{
+    Led, MetadataCommits, ReplaySummary, Start, TakeOver, start, take_over,
+};
 use alluvium_ingest::seams::{CommitFailure, CommitSink, SessionGuard};
 use alluvium_ingest::validate::{ClientRules, TopicRules};
 use alluvium_ingest::wal::WalOptions;
 use alluvium_metadata::commit_log::{CommitError, CommitLog};
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{BrokerRecord, CommitRecord};
+use alluvium_metadata::leadership::PartitionWriter;
+use alluvium_metadata::model::{BrokerRecord, CommitRecord, Opener, WalHolder};
 use alluvium_metadata::session::Session;
-use alluvium_metadata::store::{MemoryStore, MetadataStore};
+use alluvium_metadata::store::{MemoryStore, MetadataStore, MetadataStoreExt};
 use alluvium_metadata::topics::{NewTopic, TopicWriter};
+use alluvium_metadata::value;
 use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS};
-use alluvium_segment::segment_index::SegmentIndex;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use uuid::Uuid;
 
 const BROKER: BrokerId = BrokerId(1);
+const INSTANCE: Uuid = Uuid::from_u128(1);
 
 struct World {
     store: Arc<dyn MetadataStore>,
@@ -87,6 +92,7 @@ impl SessionGuard for Guard {
 
 struct Broker {
     pipeline: Arc<Pipeline>,
+    session: Arc<Session>,
     writer: TopicWriter,
     tails: Arc<TailBudget>,
     summary: ReplaySummary,
@@ -103,15 +109,48 @@ impl World {
         }
     }
 
+    /// All partitions.
+    async fn led(&self) -> Vec<Led> {
+        let (_, kvs) = self
+            .store
+            .list(self.keys.partitions())
+            .await
+            .expect("reads");
+        let led = kvs.iter().map(|kv| Led {
+            tp: self
+                .keys
+                .parse_partition(&kv.key)
+                .expect("a partition's key"),
+            topic: topic(),
+            rules: TopicRules::default(),
+            record: value::decode(&kv.value).expect("a record"),
+            read_at: kv.mod_revision,
+        });
+        led.collect()
+    }
+
+    fn commit_logs(&self) -> MetadataCommits {
+        MetadataCommits {
+            store: Arc::clone(&self.store),
+            keys: self.keys.clone(),
+        }
+    }
+
+    fn partition_writer(&self) -> PartitionWriter {
+        PartitionWriter::new(Arc::clone(&self.store), self.keys.clone())
+    }
+
     async fn start(&self) -> Broker {
         let record = BrokerRecord {
             broker_id: BROKER,
             host: "localhost".into(),
             port: 9092,
             rack: None,
-            instance_id: uuid::Uuid::from_u128(1),
+            instance_id: INSTANCE,
             version: "test".into(),
             started_ms: 0,
+            rpc: None,
+            draining: false,
         };
         let ttl = Duration::from_secs(60);
         let session = Session::open(Arc::clone(&self.store), &self.keys, &record, ttl).await;
@@ -132,7 +171,7 @@ impl World {
         let seams = PipelineSeams {
             store: Arc::clone(&self.bucket),
             commits: Arc::new(Commits(commits)),
-            session: Arc::new(Guard(session)),
+            session: Arc::new(Guard(Arc::clone(&session))),
             wal: None,
             logs: Logs::new(),
             segment_cache: None,
@@ -141,18 +180,9 @@ impl World {
             metrics: IngestMetrics::default(),
         };
         let tails = TailBudget::new(1 << 20, TailMetrics::default());
-        let led = writer.partitions().await.expect("reads").into_iter();
-        let led = led.map(|(tp, record, read_at)| Led {
-            tp,
-            topic: topic(),
-            rules: TopicRules::default(),
-            record,
-            read_at,
-        });
-        let commit_logs = MetadataCommits {
-            store: Arc::clone(&self.store),
-            keys: self.keys.clone(),
-        };
+
+        let fence = session.fence();
+        let (commits, partitions) = (self.commit_logs(), self.partition_writer());
         let started = start(Start {
             config: PipelineConfig::default(),
             seams,
@@ -164,14 +194,17 @@ impl World {
                 limit_bytes: 16 << 20,
                 ..WalOptions::default()
             },
-            commits: &commit_logs,
-            writer: &writer,
+            commits: &commits,
+            writer: &partitions,
+            fence,
+            wal_holder: WalHolder(INSTANCE),
             tail_budget: &tails,
-            led: led.collect(),
+            led: self.led().await,
         });
         let (pipeline, summary) = started.await.expect("starts");
         Broker {
             pipeline,
+            session,
             writer,
             tails,
             summary,
@@ -180,28 +213,34 @@ impl World {
 }
 
 impl Broker {
-    async fn create(&self) -> TopicPartition {
+    async fn create(&self, world: &World) -> TopicPartition {
         let new = NewTopic {
             name: topic(),
             partition_count: 1,
             replication_factor: 1,
             configs: BTreeMap::new(),
         };
-        let next_commit = self.pipeline.next_commit_sequence();
-        let (record, _) = self.writer.create(new, next_commit).await.expect("created");
+        let here = |_, partitions: Range<i32>| partitions.map(|_| BROKER).collect();
+        let (record, _) = self.writer.create(new, &here).await.expect("created");
         let tp = TopicPartition::new(record.topic_id, PartitionIndex(0));
-        let start = TailStart {
-            log_start: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            leader_epoch: LeaderEpoch(0),
+        let take = TakeOver {
+            commits: &world.commit_logs(),
+            objects: &world.bucket,
+            writer: &world.partition_writer(),
+            fence: self.session.fence(),
+            opener: Opener {
+                broker_id: BROKER,
+                broker_epoch: self.session.broker_epoch(),
+                first_seq: self.pipeline.next_commit_sequence(),
+                wal: Some(WalHolder(INSTANCE)),
+            },
+            tail_budget: &self.tails,
         };
-        let epochs = EpochHistory::new([(LeaderEpoch(0), Offset::ZERO)]);
-        let index = SegmentIndex::new(Offset::ZERO);
-        let log = PartitionLog::open(tp, start, index, epochs, &self.tails);
-        let producers = Vec::new();
-        let state = OpenState { log, producers };
+        let opened = take_over(&take, world.led().await, Vec::new()).await;
+        let (mut recovered, _) = opened.expect("taken over");
+        let recovered = recovered.pop().expect("nobody else wants it");
         self.pipeline
-            .open_partition(topic(), TopicRules::default(), state);
+            .open_partition(recovered.topic, recovered.rules, recovered.state);
         tp
     }
 
@@ -244,7 +283,7 @@ fn wal_files(folder: &Path) -> usize {
 async fn a_broker_finds_its_log_again() {
     let world = World::new();
     let broker = world.start().await;
-    let tp = broker.create().await;
+    let tp = broker.create(&world).await;
     for expected in 0..5 {
         assert_eq!(broker.produce(tp, "first").await, expected);
     }

@@ -2,13 +2,19 @@
 //!
 //! ```text
 //! /alluvium/<cluster>/cluster                                       identity of the cluster
-//! /alluvium/<cluster>/brokers/<broker id>                           session, under a lease
 //! /alluvium/<cluster>/commits/<broker id>/<broker epoch>/<seq>      one sealed segment
-//! /alluvium/<cluster>/topics/<name>                                 topic id, partition count, settings
-//! /alluvium/<cluster>/partitions/<topic id>/<partition>             leader, epochs, log start, tail
-//! /alluvium/<cluster>/producer-ids                                  next block of producer ids
 //! /alluvium/<cluster>/groups/...                                    see the coordinator
+//! /alluvium/<cluster>/partitions/<topic id>/<partition>             leader, epochs, log start, tail     -+
+//! /alluvium/<cluster>/placement/controller                          who places, under a lease            |
+//! /alluvium/<cluster>/placement/drains/<broker id>                  a broker that shall lead nothing     | what every
+//! /alluvium/<cluster>/placement/groups/<shard>                      which broker coordinates it          |
+//! /alluvium/<cluster>/producer-ids                                  next block of producer ids           | broker watches
+//! /alluvium/<cluster>/sessions/<broker id>                          session of a broker, under a lease   |
+//! /alluvium/<cluster>/topics/<name>                                 topic id, partition count, settings -+
 //! ```
+//!
+//! What every broker has to know lies in one range without what only some have to know, so that one watch brings it
+//! in one order.
 //!
 //! Numbers have a fixed width, so that the order of keys is the order of numbers.
 
@@ -17,6 +23,7 @@ use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition}
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::coordinator::GroupShard;
 use crate::store::KeyRange;
 
 /// Builds the keys of one cluster.
@@ -45,12 +52,42 @@ impl Keys {
 
     /// Session of a broker.
     pub fn broker(&self, broker_id: BrokerId) -> Bytes {
-        self.below(&format!("brokers/{:010}", broker_id.0))
+        self.below(&format!("sessions/{:010}", broker_id.0))
     }
 
     /// Sessions of all brokers.
     pub fn brokers(&self) -> KeyRange {
-        KeyRange::prefix(self.below("brokers/"))
+        KeyRange::prefix(self.below("sessions/"))
+    }
+
+    /// The broker whose session a key is.
+    pub fn parse_broker(&self, key: &[u8]) -> Option<BrokerId> {
+        Some(BrokerId(self.strip(key, "sessions/")?.parse().ok()?))
+    }
+
+    /// All that every broker has to know: sessions, placement, topics and partitions.
+    pub fn picture(&self) -> KeyRange {
+        KeyRange {
+            from: self.below("partitions/"),
+            ..KeyRange::prefix(self.below("topics/"))
+        }
+    }
+
+    /// The elected controller.
+    pub fn controller(&self) -> Bytes {
+        self.below("placement/controller")
+    }
+
+    /// An operator's wish that a broker lead nothing.
+    pub fn drain(&self, broker_id: BrokerId) -> Bytes {
+        self.below(&format!("placement/drains/{:010}", broker_id.0))
+    }
+
+    /// The broker that a drain key names.
+    pub fn parse_drain(&self, key: &[u8]) -> Option<BrokerId> {
+        Some(BrokerId(
+            self.strip(key, "placement/drains/")?.parse().ok()?,
+        ))
     }
 
     /// One entry of a commit log.
@@ -117,11 +154,6 @@ impl Keys {
         [self.prefix.as_bytes(), rest].concat().into()
     }
 
-    /// The broker whose session a key is.
-    pub fn parse_broker(&self, key: &[u8]) -> Option<BrokerId> {
-        Some(BrokerId(self.strip(key, "brokers/")?.parse().ok()?))
-    }
-
     /// One topic.
     pub fn topic(&self, name: &TopicName) -> Bytes {
         self.below(&format!("topics/{name}"))
@@ -169,6 +201,21 @@ impl Keys {
         self.below("producer-ids")
     }
 
+    /// Which broker coordinates a group shard.
+    pub fn group_coordinator(&self, shard: GroupShard) -> Bytes {
+        self.below(&format!("placement/groups/{shard}"))
+    }
+
+    /// The coordinators of all group shards.
+    pub fn group_coordinators(&self) -> KeyRange {
+        KeyRange::prefix(self.below("placement/groups/"))
+    }
+
+    /// The group shard whose coordinator a key names.
+    pub fn parse_group_coordinator(&self, key: &[u8]) -> Option<GroupShard> {
+        GroupShard::parse(self.strip(key, "placement/groups/")?)
+    }
+
     fn strip<'a>(&self, key: &'a [u8], folder: &str) -> Option<&'a str> {
         std::str::from_utf8(key)
             .ok()?
@@ -198,6 +245,47 @@ mod tests {
         let name = TopicName::new("orders").expect("name");
         assert_eq!(keys.parse_topic(&keys.topic(&name)), Some(name.clone()));
         assert_eq!(keys.parse_topic(&Keys::new("other").topic(&name)), None);
+        assert_eq!(
+            keys.parse_broker(&keys.broker(BrokerId(7))),
+            Some(BrokerId(7))
+        );
+        assert_eq!(
+            keys.parse_drain(&keys.drain(BrokerId(7))),
+            Some(BrokerId(7))
+        );
+        assert_eq!(keys.parse_broker(&keys.drain(BrokerId(7))), None);
+    }
+
+    #[test]
+    fn the_picture_has_all_that_every_broker_must_know_and_no_commits() {
+        let keys = Keys::new("test");
+        let tp = TopicPartition::new(TopicId(Uuid::from_u128(5)), PartitionIndex(12));
+        let name = TopicName::new("orders").expect("name");
+        let known = [
+            keys.partition(tp),
+            keys.controller(),
+            keys.drain(BrokerId(1)),
+            keys.group_coordinator(GroupShard::new(3).expect("shard")),
+            keys.broker(BrokerId(1)),
+            keys.topic(&name),
+        ];
+        for key in known {
+            assert!(keys.picture().contains(&key), "{key:?}");
+        }
+        let commit = keys.commit(BrokerId(1), BrokerEpoch(1), 1);
+        for key in [commit, keys.below("groups/x"), keys.below("cluster")] {
+            assert!(!keys.picture().contains(&key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn coordinators_parse_back() {
+        let keys = Keys::new("test");
+        for shard in GroupShard::all() {
+            let key = keys.group_coordinator(shard);
+            assert_eq!(keys.parse_group_coordinator(&key), Some(shard));
+            assert!(keys.group_coordinators().contains(&key));
+        }
     }
 
     #[test]

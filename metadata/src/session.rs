@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+use alluvium_common::seeded_bug;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -62,7 +63,7 @@ pub enum SessionError {
 pub struct Session {
     store: Arc<dyn MetadataStore>,
     key: bytes::Bytes,
-    broker_id: BrokerId,
+    record: BrokerRecord,
     broker_epoch: BrokerEpoch,
     lease: LeaseId,
     life: Arc<Life>,
@@ -92,8 +93,17 @@ impl Life {
     }
 
     fn is_alive(&self) -> bool {
+        if seeded_bug::is("deadline-not-checked") {
+            return !*self.lost.borrow();
+        }
         let now = self.began.elapsed().as_millis();
         !*self.lost.borrow() && now < u128::from(self.alive_until_ms.load(Ordering::Acquire))
+    }
+
+    fn alive_until(&self) -> Option<Instant> {
+        let until_ms = self.alive_until_ms.load(Ordering::Acquire);
+        let known = until_ms > 0 && !*self.lost.borrow();
+        known.then(|| self.began + Duration::from_millis(until_ms))
     }
 }
 
@@ -128,7 +138,7 @@ impl Session {
         Ok(Self {
             store,
             key,
-            broker_id: record.broker_id,
+            record: record.clone(),
             broker_epoch,
             lease: lease.id,
             life,
@@ -138,7 +148,7 @@ impl Session {
 
     /// Whose session it is.
     pub fn broker_id(&self) -> BrokerId {
-        self.broker_id
+        self.record.broker_id
     }
 
     /// The revision that created it.
@@ -146,9 +156,14 @@ impl Session {
         self.broker_epoch
     }
 
+    /// The lease that its key is under: what else is put under it ends with the session.
+    pub fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
     /// F1: the comparison that every transaction of this session carries.
     pub fn fence(&self) -> Compare {
-        Compare::created_at(self.key.clone(), revision(self.broker_epoch))
+        Compare::created_at(self.key.clone(), Revision::from(self.broker_epoch))
     }
 
     /// F3: can the session be proved alive right now? Checked before every acknowledgement; costs one clock
@@ -157,9 +172,19 @@ impl Session {
         self.life.is_alive()
     }
 
+    /// F3: until when the session is known to last; every keep-alive moves that on. `None`: it is lost.
+    pub fn alive_until(&self) -> Option<Instant> {
+        self.life.alive_until()
+    }
+
     /// Declares the session lost: somebody's comparison failed against it.
     pub fn fenced(&self) {
         self.life.lose();
+    }
+
+    /// Whether the session is known to be lost, for good.
+    pub fn is_lost(&self) -> bool {
+        *self.life.lost.borrow()
     }
 
     /// Resolves when the session is lost.
@@ -172,7 +197,19 @@ impl Session {
     /// Is the session key still the one this session created? Read from the store (F6).
     pub async fn is_current(&self) -> Result<bool, StoreError> {
         let stands = self.store.get(self.key.clone()).await?;
-        Ok(stands.is_some_and(|kv| kv.create_revision == revision(self.broker_epoch)))
+        Ok(stands.is_some_and(|kv| kv.create_revision == Revision::from(self.broker_epoch)))
+    }
+
+    /// Tells the others that this broker is about to stop: what it leads shall be given to them.
+    pub async fn announce_stop(&self) -> Result<(), StoreError> {
+        let record = BrokerRecord {
+            draining: true,
+            ..self.record.clone()
+        };
+        let put = Op::put_leased(self.key.clone(), value::encode(&record), self.lease);
+        let txn = Txn::new().when(self.fence()).then(put);
+        // Applied twice it is the same; without the session there is nobody to tell anything of.
+        self.store.txn_repeatable(txn).await.map(|_| ())
     }
 
     /// Ends the session: others may take over at once.
@@ -190,10 +227,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.keep_alive.abort();
     }
-}
-
-fn revision(epoch: BrokerEpoch) -> Revision {
-    Revision(epoch.0.unsigned_abs())
 }
 
 async fn remove_own_past(
@@ -228,11 +261,13 @@ async fn create(
         .or_else(Op::get(key.clone()));
     let response = store.txn_repeatable(txn).await?;
     if response.succeeded {
-        return Ok(epoch(response.revision));
+        return Ok(BrokerEpoch::from(response.revision));
     }
     match response.first_kv(0) {
         // F4: our own write whose reply was lost.
-        Some(stands) if stands.lease == Some(lease) => Ok(epoch(stands.create_revision)),
+        Some(stands) if stands.lease == Some(lease) => {
+            Ok(BrokerEpoch::from(stands.create_revision))
+        }
         Some(stands) => Err(in_use(&read(stands, record.broker_id)?)),
         None => Err(StoreError::Unavailable {
             outcome: crate::store::Outcome::NotDone,
@@ -240,10 +275,6 @@ async fn create(
         }
         .into()),
     }
-}
-
-pub(crate) fn epoch(revision: Revision) -> BrokerEpoch {
-    BrokerEpoch(i64::try_from(revision.0).unwrap_or(i64::MAX))
 }
 
 fn read(stands: &KeyValue, broker_id: BrokerId) -> Result<BrokerRecord, SessionError> {
@@ -300,6 +331,8 @@ mod tests {
             instance_id: Uuid::from_u128(instance),
             version: "0".to_owned(),
             started_ms: 0,
+            rpc: None,
+            draining: false,
         }
     }
 
@@ -353,16 +386,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_broker_that_stops_says_so_in_the_same_session() {
+        let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+        let session = open(&store, 7).await.expect("session");
+        session.announce_stop().await.expect("told");
+        assert!(session.is_current().await.expect("read"));
+        let kv = store.get(Keys::new("test").broker(BrokerId(1))).await;
+        let kv = kv.expect("read").expect("stands");
+        let record: BrokerRecord = value::decode(&kv.value).expect("record");
+        assert!(record.draining && kv.lease.is_some());
+        // Of a later session nothing is said.
+        let _second = open(&store, 7).await.expect("second");
+        session.announce_stop().await.expect("nothing to tell");
+        let kv = store.get(Keys::new("test").broker(BrokerId(1))).await;
+        let kv = kv.expect("read").expect("stands");
+        let record: BrokerRecord = value::decode(&kv.value).expect("record");
+        assert!(!record.draining);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn keep_alives_hold_the_session_and_silence_ends_it_before_the_lease() {
         let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
         let session = open(&store, 7).await.expect("session");
         tokio::time::sleep(TTL * 5).await;
         assert!(session.is_alive());
+        assert!(session.alive_until().expect("not lost") > Instant::now());
         // F3: without keep-alives (a frozen process) the deadline passes before the lease ends.
         session.keep_alive.abort();
         tokio::time::sleep(TTL * 2 / 3).await;
         assert!(!session.is_alive());
+        assert!(session.alive_until().expect("not lost") <= Instant::now());
         assert!(session.is_current().await.expect("read"));
+        session.fenced();
+        assert_eq!(session.alive_until(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,15 +4,13 @@
 //! controller's key. The sessions that were open are told beside it, because only they, and later ones, can have
 //! committed anything after the snapshot (F2).
 
+use alluvium_common::epoch::BrokerEpoch;
 use alluvium_segment::snapshot_object::SnapshotHead;
 use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::keys::Keys;
 use crate::store::{MetadataStore, MetadataStoreExt, StoreError};
-
-/// Keys, named below the cluster's prefix, that no snapshot holds.
-const LEFT_OUT: [&[u8]; 2] = [b"brokers/", b"controller"];
 
 /// The state of a cluster at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +44,13 @@ pub async fn capture(
     let mut captured = Vec::with_capacity(kvs.len());
     for kv in kvs {
         if let Some(broker_id) = keys.parse_broker(&kv.key) {
-            sessions.push((broker_id, crate::session::epoch(kv.create_revision)));
+            sessions.push((broker_id, BrokerEpoch::from(kv.create_revision)));
         }
         let Some(key) = keys.relative(&kv.key) else {
             continue;
         };
-        if !LEFT_OUT.iter().any(|left_out| key.starts_with(left_out)) {
+        let is_left_out = keys.brokers().contains(&kv.key) || kv.key == keys.controller();
+        if !is_left_out {
             captured.push((Bytes::copy_from_slice(key), kv.value));
         }
     }
@@ -69,7 +68,7 @@ pub async fn capture(
 
 #[cfg(test)]
 mod tests {
-    use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+    use alluvium_common::epoch::BrokerId;
 
     use super::*;
     use crate::store::MemoryStore;
@@ -81,8 +80,9 @@ mod tests {
             .put(keys.broker(BrokerId(3)), "session")
             .await
             .expect("put");
-        for key in ["controller", "topics/t", "drains/1"] {
-            store.put(keys.below(key), key).await.expect("put");
+        let drain = keys.drain(BrokerId(1));
+        for key in [keys.controller(), keys.below("topics/t"), drain.clone()] {
+            store.put(key, "value").await.expect("put");
         }
         store
             .put(Keys::new("other").below("topics/u"), "u")
@@ -96,13 +96,11 @@ mod tests {
             [(BrokerId(3), BrokerEpoch(session.0 as i64))]
         );
         let names: Vec<_> = first.keys.iter().map(|(key, _)| &key[..]).collect();
-        assert_eq!(names, [&b"drains/1"[..], b"topics/t"]);
+        assert_eq!(Some(names[0]), keys.relative(&drain));
+        assert_eq!(names[1..], [b"topics/t"]);
         assert_eq!(keys.absolute(names[1]), keys.below("topics/t"));
 
-        store
-            .put(keys.below("controller"), "again")
-            .await
-            .expect("put");
+        store.put(keys.controller(), "again").await.expect("put");
         let second = capture(&store, &keys, Uuid::from_u128(7), 9)
             .await
             .expect("captured");

@@ -1,13 +1,16 @@
-//! Creating, changing and deleting topics, and taking over their partitions.
+//! Creating, changing and deleting topics.
 //!
 //! A topic is visible when its key exists. Its partitions are written before or with it and deleted after it, so that
-//! a crash in between leaves partitions without a topic, which nobody sees and the next start removes, and never
-//! a topic without its partitions. Every transaction carries the session's fence (F1).
+//! a crash in between leaves partitions without a topic, which nobody sees and the controller removes, and never
+//! a topic without its partitions. Every transaction carries the session's fence (F1). Who leads a new partition is
+//! said by the caller; the leader finds its record and opens it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use alluvium_common::clock::SharedClock;
+use alluvium_common::epoch::BrokerId;
 use alluvium_common::limits::PARTITIONS_PER_TOPIC_MAX;
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SharedRandom;
@@ -58,6 +61,9 @@ pub enum TopicError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Gives a leader to each of a topic's partitions in the range, in their order.
+pub type Place<'a> = dyn Fn(TopicId, Range<i32>) -> Vec<BrokerId> + Send + Sync + 'a;
 
 /// What a topic shall be.
 #[derive(Debug, Clone)]
@@ -113,12 +119,11 @@ impl TopicWriter {
         Ok(())
     }
 
-    /// Creates a topic whose partitions are led by this broker. `next_commit` is the next sequence of its commit
-    /// log: no earlier entry can hold the topic.
+    /// Creates a topic, whose partitions `place` gives leaders.
     pub async fn create(
         &self,
         new: NewTopic,
-        next_commit: u64,
+        place: &Place<'_>,
     ) -> Result<(TopicRecord, Revision), TopicError> {
         check_partition_count(new.partition_count)?;
         topic_config::validate(&new.configs)?;
@@ -138,7 +143,7 @@ impl TopicWriter {
             .write_partitions(
                 record.topic_id,
                 0..record.partition_count,
-                next_commit,
+                place,
                 &absent,
                 put,
             )
@@ -154,12 +159,12 @@ impl TopicWriter {
         }
     }
 
-    /// Raises the number of partitions to `count`.
+    /// Raises the number of partitions to `count`; `place` gives leaders to the new ones.
     pub async fn create_partitions(
         &self,
         name: &TopicName,
         count: i32,
-        next_commit: u64,
+        place: &Place<'_>,
     ) -> Result<(TopicRecord, Revision), TopicError> {
         let key = self.keys.topic(name);
         let mut own: Option<Bytes> = None;
@@ -181,7 +186,7 @@ impl TopicWriter {
             let stored = value::encode(&record);
             let put = Op::put(key.clone(), stored.clone());
             let written = self
-                .write_partitions(record.topic_id, added, next_commit, &unchanged, put)
+                .write_partitions(record.topic_id, added, place, &unchanged, put)
                 .await?;
             match written {
                 Ok(revision) => return Ok((record, revision)),
@@ -260,68 +265,9 @@ impl TopicWriter {
         Ok(updated.log_start)
     }
 
-    /// Partitions that have no topic any more, or never got one, are deleted. Returns how many topics they were of.
-    pub async fn remove_orphans(&self, topics: &crate::view::Topics) -> Result<usize, TopicError> {
-        let (_, kvs) = self.store.list(self.keys.partitions()).await?;
-        let mut orphans: Vec<_> = kvs
-            .iter()
-            .filter_map(|kv| self.keys.parse_partition(&kv.key))
-            .map(|tp| tp.topic_id)
-            .filter(|topic_id| topics.with_id(*topic_id).is_none())
-            .collect();
-        orphans.dedup();
-        for topic_id in &orphans {
-            self.delete_partitions(*topic_id).await?;
-        }
-        Ok(orphans.len())
-    }
-
-    /// All partitions of all topics.
-    pub async fn partitions(
-        &self,
-    ) -> Result<Vec<(TopicPartition, PartitionRecord, Revision)>, TopicError> {
-        let (_, kvs) = self.store.list(self.keys.partitions()).await?;
-        let mut partitions = Vec::with_capacity(kvs.len());
-        for kv in kvs {
-            if let Some(tp) = self.keys.parse_partition(&kv.key) {
-                partitions.push((tp, value::decode(&kv.value)?, kv.mod_revision));
-            }
-        }
-        Ok(partitions)
-    }
-
-    /// Writes partition records that were read at the revisions given, in as few transactions as the store
-    /// allows. Used when a new session takes over: before it commits anything.
-    pub async fn take_over(
-        &self,
-        records: &[(TopicPartition, PartitionRecord, Revision)],
-    ) -> Result<(), TopicError> {
-        for chunk in records.chunks(PARTITIONS_PER_TXN) {
-            let mut txn = self.fenced();
-            for (tp, record, read_at) in chunk {
-                let key = self.keys.partition(*tp);
-                txn = txn
-                    .when(Compare::unchanged_since(key.clone(), *read_at))
-                    .then(Op::put(key.clone(), value::encode(record)))
-                    .or_else(Op::get(key));
-            }
-            let response = self.run(txn).await?;
-            // F4: our own write, whose reply was lost, stands there.
-            let stands = |index: usize| response.first_kv(index + 1).map(|kv| kv.value.clone());
-            let mut written = chunk.iter().map(|(_, record, _)| value::encode(record));
-            if !response.succeeded
-                && !written
-                    .by_ref()
-                    .enumerate()
-                    .all(|(index, ours)| stands(index) == Some(ours))
-            {
-                return Err(TopicError::Store(StoreError::Unavailable {
-                    outcome: Outcome::NotDone,
-                    reason: "a partition changed while it was taken over".to_owned(),
-                }));
-            }
-        }
-        Ok(())
+    /// Deletes what is left of a topic that was half created or half deleted.
+    pub async fn remove_orphans(&self, topic_id: TopicId) -> Result<(), TopicError> {
+        self.delete_partitions(topic_id).await
     }
 
     /// Writes new partitions, and with the last of them `visible`, which makes them seen, as long as `guard`
@@ -329,24 +275,23 @@ impl TopicWriter {
     async fn write_partitions(
         &self,
         topic_id: TopicId,
-        partitions: std::ops::Range<i32>,
-        next_commit: u64,
+        partitions: Range<i32>,
+        place: &Place<'_>,
         guard: &Compare,
         visible: Op,
     ) -> Result<Result<Revision, Option<KeyValue>>, TopicError> {
-        let session = &self.session;
-        let record = PartitionRecord::new(session.broker_id(), session.broker_epoch(), next_commit);
-        let stored = value::encode(&record);
-        let indexes: Vec<_> = partitions.collect();
-        let mut chunks = indexes.chunks(PARTITIONS_PER_TXN).peekable();
+        let leaders = place(topic_id, partitions.clone());
+        let placed: Vec<_> = partitions.zip(leaders).collect();
+        let mut chunks = placed.chunks(PARTITIONS_PER_TXN).peekable();
         let mut visible = Some(visible);
         let mut revision = Revision::NONE;
         while let Some(chunk) = chunks.next() {
             let guarded = self.fenced().when(guard.clone());
             let mut txn = guarded.or_else(Op::get(guard.key.clone()));
-            for index in chunk {
+            for (index, leader) in chunk {
                 let tp = TopicPartition::new(topic_id, PartitionIndex(*index));
-                txn = txn.then(Op::put(self.keys.partition(tp), stored.clone()));
+                let stored = value::encode(&PartitionRecord::new(*leader));
+                txn = txn.then(Op::put(self.keys.partition(tp), stored));
             }
             if chunks.peek().is_none() {
                 txn.then_ops.extend(visible.take());

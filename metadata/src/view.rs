@@ -1,80 +1,38 @@
-//! The picture that a broker has of its cluster: topics and partitions in memory, kept by a watch.
+//! The picture that a broker has of its cluster: brokers, controller, topics and partitions in memory, kept by a watch.
 //!
 //! F6: the watch is a hint. The picture is loaded by a read at a revision and kept by the watch from behind that
 //! revision; when the watch breaks or falls behind, it is loaded again. Whoever changes the store waits until the
 //! picture has reached the revision of the change ([`ClusterView::reached`]), so that a broker reads its own writes.
 
-use std::collections::BTreeMap;
+mod brokers;
+mod partitions;
+mod picture;
+mod topics;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_common::topic::{TopicId, TopicName};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::keys::Keys;
-use crate::model::TopicRecord;
 use crate::store::{
-    Event, KeyRange, MetadataStore, MetadataStoreExt, Revision, StoreError, WatchBatch,
-    WatchRequest,
+    MetadataStore, MetadataStoreExt, Revision, StoreError, WatchBatch, WatchRequest,
 };
-use crate::value::{self, ValueError};
+use crate::value::ValueError;
+
+pub use brokers::{Brokers, Controller, LiveBroker};
+pub use partitions::{Partitions, Placed};
+pub use picture::{Coordinator, Picture};
+pub use topics::Topics;
 
 /// Pause before a broken watch is begun anew.
 const RESYNC_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long somebody who waits for a revision trusts the watch to bring it. After that the picture is read:
-/// the watch may be broken, or the revision may have changed no topic at all.
+/// the watch may be broken, or the revision may have changed nothing of the picture at all.
 const WATCH_PATIENCE: Duration = Duration::from_millis(200);
-
-/// All topics at one revision. Cheap to share, never changed.
-#[derive(Debug, Default, Clone)]
-pub struct Topics {
-    by_name: BTreeMap<TopicName, Arc<TopicRecord>>,
-    by_id: BTreeMap<TopicId, Arc<TopicRecord>>,
-}
-
-impl Topics {
-    /// The topic of that name.
-    pub fn named(&self, name: &str) -> Option<&Arc<TopicRecord>> {
-        self.by_name.get(name)
-    }
-
-    /// The topic of that id.
-    pub fn with_id(&self, topic_id: TopicId) -> Option<&Arc<TopicRecord>> {
-        self.by_id.get(&topic_id)
-    }
-
-    /// All, ordered by name.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<TopicRecord>> {
-        self.by_name.values()
-    }
-
-    /// A topic whose name differs from `name` only in dots against underscores.
-    pub fn colliding(&self, name: &TopicName) -> Option<&TopicName> {
-        let key = name.collision_key();
-        if key == name.as_str() && !name.as_str().contains('_') {
-            return None;
-        }
-        self.by_name
-            .keys()
-            .find(|other| *other != name && other.collision_key() == key)
-    }
-
-    fn put(&mut self, record: TopicRecord) {
-        self.remove(&record.name);
-        let record = Arc::new(record);
-        self.by_id.insert(record.topic_id, Arc::clone(&record));
-        self.by_name.insert(record.name.clone(), record);
-    }
-
-    fn remove(&mut self, name: &TopicName) {
-        if let Some(old) = self.by_name.remove(name) {
-            self.by_id.remove(&old.topic_id);
-        }
-    }
-}
 
 /// Why the picture could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +40,7 @@ pub enum ViewError {
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A topic's record is unreadable. Nothing is skipped silently.
+    /// A record is unreadable. Nothing is skipped silently.
     #[error("record of {key}: {source}")]
     Unreadable {
         /// Its key.
@@ -103,18 +61,17 @@ pub struct ClusterView {
 
 #[derive(Debug)]
 struct Shared {
-    /// With the revision as of which it is right.
-    picture: RwLock<(Revision, Arc<Topics>)>,
+    picture: RwLock<Arc<Picture>>,
     revision: watch::Sender<Revision>,
 }
 
 impl ClusterView {
     /// Loads the picture and keeps it from then on.
     pub async fn open(store: Arc<dyn MetadataStore>, keys: Keys) -> Result<Self, ViewError> {
-        let (revision, topics) = load(&*store, &keys).await?;
+        let picture = load(&*store, &keys).await?;
         let shared = Arc::new(Shared {
-            picture: RwLock::new((revision, Arc::new(topics))),
-            revision: watch::Sender::new(revision),
+            revision: watch::Sender::new(picture.revision),
+            picture: RwLock::new(Arc::new(picture)),
         });
         let follower = tokio::spawn(follow(
             Arc::clone(&store),
@@ -129,12 +86,17 @@ impl ClusterView {
         })
     }
 
-    /// The topics as known now.
-    pub fn topics(&self) -> Arc<Topics> {
-        Arc::clone(&self.shared.picture.read().1)
+    /// The cluster as known now.
+    pub fn picture(&self) -> Arc<Picture> {
+        Arc::clone(&self.shared.picture.read())
     }
 
-    /// Waits until the picture shows what was written at `revision`, which need not have changed a topic.
+    /// The topics as known now.
+    pub fn topics(&self) -> Arc<Topics> {
+        Arc::clone(&self.shared.picture.read().topics)
+    }
+
+    /// Waits until the picture shows what was written at `revision`, which need not have changed anything of it.
     pub async fn reached(&self, revision: Revision) {
         let mut reached = self.shared.revision.subscribe();
         loop {
@@ -144,7 +106,7 @@ impl ClusterView {
                 return;
             }
             match load(&*self.store, &self.keys).await {
-                Ok((revision, topics)) => self.shared.replace(revision, topics),
+                Ok(picture) => self.shared.replace(picture),
                 Err(error) => warn!(%error, "the picture of the cluster is out of date"),
             }
         }
@@ -162,35 +124,30 @@ impl Drop for ClusterView {
     }
 }
 
-async fn load(store: &dyn MetadataStore, keys: &Keys) -> Result<(Revision, Topics), ViewError> {
-    let (revision, kvs) = store.list(keys.topics()).await?;
-    let mut topics = Topics::default();
+async fn load(store: &dyn MetadataStore, keys: &Keys) -> Result<Picture, ViewError> {
+    let (revision, kvs) = store.list(keys.picture()).await?;
+    let mut picture = Picture {
+        revision,
+        ..Picture::default()
+    };
     for kv in kvs {
-        let record = value::decode(&kv.value).map_err(|source| unreadable(&kv.key, source))?;
-        topics.put(record);
+        picture.put(keys, &kv)?;
     }
-    Ok((revision, topics))
-}
-
-fn unreadable(key: &[u8], source: ValueError) -> ViewError {
-    ViewError::Unreadable {
-        key: String::from_utf8_lossy(key).into_owned(),
-        source,
-    }
+    Ok(picture)
 }
 
 /// Never ends by itself: whatever breaks, the picture is loaded anew.
 async fn follow(store: Arc<dyn MetadataStore>, keys: Keys, shared: Arc<Shared>) {
     loop {
         let known = *shared.revision.borrow();
-        if let Err(why) = follow_watch(&*store, keys.topics(), &keys, &shared, known).await {
+        if let Err(why) = follow_watch(&*store, &keys, &shared, known).await {
             warn!(%why, "the picture of the cluster is loaded anew");
         }
         loop {
             tokio::time::sleep(RESYNC_PAUSE).await;
             match load(&*store, &keys).await {
-                Ok((revision, topics)) => {
-                    shared.replace(revision, topics);
+                Ok(picture) => {
+                    shared.replace(picture);
                     break;
                 }
                 Err(error) => error!(%error, "the picture of the cluster is out of date"),
@@ -201,12 +158,11 @@ async fn follow(store: Arc<dyn MetadataStore>, keys: Keys, shared: Arc<Shared>) 
 
 async fn follow_watch(
     store: &dyn MetadataStore,
-    range: KeyRange,
     keys: &Keys,
     shared: &Shared,
     known: Revision,
 ) -> Result<(), String> {
-    let request = WatchRequest::new(range).from(known.next());
+    let request = WatchRequest::new(keys.picture()).from(known.next());
     let mut watch = store
         .watch(request)
         .await
@@ -217,44 +173,33 @@ async fn follow_watch(
     }
 }
 
-fn apply(topics: &mut Topics, keys: &Keys, event: &Event) -> Result<(), String> {
-    match event {
-        Event::Put(kv) => {
-            let record = value::decode(&kv.value)
-                .map_err(|source| unreadable(&kv.key, source).to_string())?;
-            topics.put(record);
-        }
-        Event::Delete { key, .. } => {
-            if let Some(name) = keys.parse_topic(key) {
-                topics.remove(&name);
-            }
-        }
-    }
-    Ok(())
-}
-
 impl Shared {
     /// A whole picture, unless a newer one is there.
-    fn replace(&self, revision: Revision, topics: Topics) {
+    fn replace(&self, new: Picture) {
         let mut picture = self.picture.write();
-        if revision > picture.0 {
-            *picture = (revision, Arc::new(topics));
-            self.revision.send_replace(revision);
+        if new.revision > picture.revision {
+            self.publish(&mut picture, new);
         }
     }
 
     /// The events behind the picture, unless it shows them already.
     fn apply(&self, keys: &Keys, batch: WatchBatch) -> Result<(), String> {
         let mut picture = self.picture.write();
-        if batch.revision > picture.0 {
-            let mut topics = Topics::clone(&picture.1);
+        if batch.revision > picture.revision {
+            let mut new = Picture::clone(&picture);
             for event in &batch.events {
-                apply(&mut topics, keys, event)?;
+                new.apply(keys, event).map_err(|error| error.to_string())?;
             }
-            *picture = (batch.revision, Arc::new(topics));
-            self.revision.send_replace(batch.revision);
+            new.revision = batch.revision;
+            self.publish(&mut picture, new);
         }
         Ok(())
+    }
+
+    fn publish(&self, picture: &mut Arc<Picture>, new: Picture) {
+        let revision = new.revision;
+        *picture = Arc::new(new);
+        self.revision.send_replace(revision);
     }
 }
 

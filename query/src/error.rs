@@ -18,6 +18,9 @@ pub enum ReadError {
     /// The partition was deleted, or is led by another broker now.
     #[error("the partition is no longer served here ({0:?})")]
     Closed(CloseReason),
+    /// This broker cannot prove that it still leads, so it says nothing about the end of the log (F3).
+    #[error("this broker cannot prove that nobody else leads the partition")]
+    EndUnknown,
     /// The offset is below the log start or above the log end.
     #[error("the offset is outside of the log, {}..={}", offsets.log_start, offsets.log_end)]
     OffsetOutOfRange {

@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod fetch;
+pub mod guard;
 pub mod leader_epoch;
 pub mod list_offsets;
 pub mod log_reader;
@@ -15,4 +16,5 @@ pub mod metrics;
 pub(crate) mod testing;
 
 pub use error::ReadError;
+pub use guard::LeaderGuard;
 pub use log_reader::{Isolation, LogRead, LogReader, ReadRequest};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alluvium_cache::log::{EpochHistory, Logs, PartitionLog};
 use alluvium_cache::metrics::{SegmentCacheMetrics, TailMetrics};
@@ -22,8 +23,11 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::guard::LeaderGuard;
 use crate::log_reader::{LogRead, LogReader};
 use crate::metrics::ReadMetrics;
 
@@ -76,12 +80,35 @@ pub(crate) struct TestLog {
     uploaded: usize,
 }
 
+/// A session whose end tests decide.
+#[derive(Debug)]
+pub(crate) struct FakeGuard(Mutex<Option<Instant>>);
+
+impl FakeGuard {
+    /// Proved for longer than any test lasts.
+    fn new() -> Arc<Self> {
+        let long = Instant::now() + Duration::from_secs(365 * 24 * 3600);
+        Arc::new(Self(Mutex::new(Some(long))))
+    }
+
+    pub(crate) fn prove_until(&self, until: Option<Instant>) {
+        *self.0.lock() = until;
+    }
+}
+
+impl LeaderGuard for FakeGuard {
+    fn proved_until(&self) -> Option<Instant> {
+        *self.0.lock()
+    }
+}
+
 /// Partitions, an object store, a cache and a reader.
 pub(crate) struct TestBroker {
     pub(crate) logs: Arc<Logs>,
     pub(crate) reader: Arc<LogReader>,
     pub(crate) cache_metrics: SegmentCacheMetrics,
     pub(crate) faults: Arc<FaultPlan>,
+    pub(crate) guard: Arc<FakeGuard>,
     store: Arc<dyn ObjectStore>,
     pub(crate) budget: Arc<TailBudget>,
     random: Arc<SeededRandom>,
@@ -104,9 +131,12 @@ impl TestBroker {
         let cache_metrics = SegmentCacheMetrics::default();
         let cache = SegmentCache::open(config, Arc::clone(&store), cache_metrics.clone()).await;
         let logs = Logs::new();
+        let guard = FakeGuard::new();
+        let watched: Arc<dyn LeaderGuard> = guard.clone();
         Self {
-            reader: LogReader::new(Arc::clone(&logs), cache, ReadMetrics::default()),
+            reader: LogReader::new(Arc::clone(&logs), cache, watched, ReadMetrics::default()),
             logs,
+            guard,
             cache_metrics,
             faults,
             store,

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::config::{Endpoint, Loaded};
 use crate::metrics::ServerMetrics;
+use crate::placement_service::PlacementService;
 use crate::topic_service::TopicService;
 
 /// Who this broker is, as clients see it.
@@ -40,10 +41,12 @@ pub struct Broker {
     pub loaded: Loaded,
     /// Who this is.
     pub identity: Identity,
-    /// Topics as known now.
+    /// The cluster as known now.
     pub view: Arc<ClusterView>,
     /// Changes topics.
     pub topics: Arc<TopicService>,
+    /// Changes placement.
+    pub placement: PlacementService,
     /// The write path.
     pub pipeline: Arc<Pipeline>,
     /// The read path.
@@ -99,12 +102,5 @@ impl Broker {
         (0..topic.partition_count)
             .contains(&index)
             .then(|| TopicPartition::new(topic.topic_id, PartitionIndex(index)))
-    }
-
-    /// The leader epoch of a partition; -1 if it is not served here.
-    pub fn leader_epoch(&self, topic: &TopicRecord, index: i32) -> i32 {
-        Self::partition(topic, index)
-            .and_then(|tp| self.logs.get(&tp))
-            .map_or(-1, |log| log.tail.leader_epoch().0)
     }
 }

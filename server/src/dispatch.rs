@@ -79,6 +79,7 @@ serve! {
     DescribeCluster => describe_cluster,
     DescribeLogDirs => describe_log_dirs,
     DescribeTopicPartitions => describe_topic_partitions,
+    AlterPartitionReassignments => alter_partition_reassignments,
     ListPartitionReassignments => list_partition_reassignments,
     ElectLeaders => elect_leaders,
     DescribeClientQuotas => describe_client_quotas,

@@ -12,6 +12,8 @@ use alluvium_protocol::ErrorCode;
 use alluvium_query::ReadError;
 use alluvium_query::fetch::session::SessionError;
 
+use crate::placement_service::PlacementError;
+
 /// An append. Where the batch may yet become visible, the code is one that clients take as unknown.
 pub fn append(error: &AppendError) -> ErrorCode {
     match error {
@@ -46,9 +48,10 @@ pub fn append(error: &AppendError) -> ErrorCode {
 /// A read of a partition that the metadata knows.
 pub fn read(error: &ReadError) -> ErrorCode {
     match error {
-        ReadError::UnknownPartition | ReadError::Closed(CloseReason::NotLeader) => {
-            ErrorCode::NotLeaderOrFollower
-        }
+        // Who cannot prove that it leads does not say that it does (F3); clients ask again, here or elsewhere.
+        ReadError::UnknownPartition
+        | ReadError::EndUnknown
+        | ReadError::Closed(CloseReason::NotLeader) => ErrorCode::NotLeaderOrFollower,
         ReadError::Closed(CloseReason::Deleted) => ErrorCode::UnknownTopicOrPartition,
         ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
@@ -85,6 +88,22 @@ pub fn topic(error: &TopicError) -> ErrorCode {
     }
 }
 
+/// A wish about placement.
+pub fn placement(error: &PlacementError) -> ErrorCode {
+    match error {
+        PlacementError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        PlacementError::UnknownBroker(_) | PlacementError::Drained(_) => {
+            ErrorCode::InvalidReplicaAssignment
+        }
+        PlacementError::NoLeader => ErrorCode::LeaderNotAvailable,
+        PlacementError::NotMoving => ErrorCode::NoReassignmentInProgress,
+        PlacementError::Contended => ErrorCode::RequestTimedOut,
+        PlacementError::Fenced => ErrorCode::NotController,
+        PlacementError::Unreadable(_) => ErrorCode::UnknownServerError,
+        PlacementError::Store(error) => store(error),
+    }
+}
+
 /// A call to the metadata store.
 pub fn store(error: &StoreError) -> ErrorCode {
     match error.kind() {
@@ -110,6 +129,7 @@ pub fn group(error: GroupError) -> ErrorCode {
         GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
         GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
         GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
         GroupError::NotCoordinator => ErrorCode::NotCoordinator,
         // As Kafka answers where a group's record is larger than its log takes.
         GroupError::StateTooLarge => ErrorCode::UnknownServerError,

@@ -2,7 +2,13 @@
 
 pub mod broker;
 pub mod client;
+pub mod cluster;
+pub mod disk;
 pub mod etcd;
 pub mod history;
+pub mod load;
+pub mod proxy;
 pub mod s3;
+pub mod schedule;
+pub mod trial;
 pub mod workload;

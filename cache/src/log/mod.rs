@@ -5,6 +5,7 @@ mod epochs;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
@@ -31,6 +32,7 @@ pub struct PartitionLog {
     pub index: RwLock<SegmentIndex>,
     /// Which leader epoch began at which offset. Ends with this broker's own epoch.
     pub epochs: EpochHistory,
+    leaving: AtomicBool,
 }
 
 impl PartitionLog {
@@ -47,7 +49,20 @@ impl PartitionLog {
             tail: PartitionTail::open(start, budget),
             index: RwLock::new(index),
             epochs,
+            leaving: AtomicBool::new(false),
         })
+    }
+
+    /// From now on, or not any longer, another broker may lead the partition without this one knowing yet. Set before
+    /// leadership is given away.
+    pub fn set_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::SeqCst);
+    }
+
+    /// Whether another broker may lead the partition already. Records below the high watermark stay what they are; an
+    /// end that was read before this call may be another's past when this is true, and is not when it is false.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
     }
 
     /// Takes a committed segment's part of this partition into the index, then tells the tail that

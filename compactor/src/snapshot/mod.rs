@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use alluvium_common::clock::SharedClock;
 use alluvium_common::rand::SharedRandom;
+use alluvium_metadata::controller::ControllerStatus;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::snapshot::{Captured, capture};
 use alluvium_metadata::store::{MetadataStore, StoreError};
@@ -26,6 +27,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -102,22 +104,26 @@ pub struct SnapshotKeeper {
 }
 
 impl SnapshotKeeper {
-    /// A snapshot every `pause` while this process is the controller, the first at once. Never ends; drop it to end it.
-    pub async fn run(self, pause: Duration, is_controller: impl Fn() -> bool + Send) {
-        let mut last = None;
+    /// A snapshot every `pause` while this process is the controller, the first as soon as it is elected. Ends with the
+    /// controller; drop it to end it before.
+    pub async fn run(self, pause: Duration, mut controller: watch::Receiver<ControllerStatus>) {
+        let (mut last, mut made_in) = (None, None);
         loop {
-            if is_controller() {
-                match self.round(&mut last).await {
-                    Ok(Some(key)) => info!(%key, "put a snapshot of the metadata"),
-                    Ok(None) => {}
-                    Err(error) => {
-                        self.metrics.errors.inc();
-                        warn!(%error, "no snapshot of the metadata could be made; it is tried again");
-                    }
+            let elected = controller.wait_for(|status| status.elected.is_some()).await;
+            let Ok(term) = elected.map(|status| status.elected) else {
+                return;
+            };
+            if made_in != term {
+                // Another may have made snapshots meanwhile.
+                (last, made_in) = (None, term);
+            }
+            match self.round(&mut last).await {
+                Ok(Some(key)) => info!(%key, "put a snapshot of the metadata"),
+                Ok(None) => {}
+                Err(error) => {
+                    self.metrics.errors.inc();
+                    warn!(%error, "no snapshot of the metadata could be made; it is tried again");
                 }
-            } else {
-                // Another has made snapshots meanwhile.
-                last = None;
             }
             tokio::time::sleep(pause).await;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alluvium_cache::tail::SpilledBatch;
 use alluvium_common::error::Outcome;
 use alluvium_common::offset::Offset;
+use alluvium_common::seeded_bug;
 use alluvium_metadata::topic_config::Durability;
 use alluvium_segment::record_batch::{ProducerSpan, StoredBatch, TimestampType};
 
@@ -60,9 +61,11 @@ impl LeaderPartition {
         {
             return Ok(self.answer_duplicate(&mut state, &original, &rules, options.acks));
         }
-        self.check_durability(rules.durability)?;
+        // As it is now: the class may have changed since the batch was validated.
+        let durability = self.rules().durability;
+        self.check_durability(durability)?;
         let stored = self.stamp(&state, &batch)?;
-        let ticket = self.hand_over(&mut state, stored, &batch, &rules, options)?;
+        let ticket = self.hand_over(&mut state, stored, &batch, durability, options)?;
         if let Some(stamp) = &stamp {
             let (base, next) = (ticket.base_offset, state.next_offset);
             let original = sequenced(stamp, base, next, batch.header.max_timestamp);
@@ -76,6 +79,9 @@ impl LeaderPartition {
     fn check_open(&self, state: &State) -> Result<(), AppendError> {
         if let Some(closed) = state.closed {
             return Err(closed.error(Outcome::NotDone));
+        }
+        if state.draining {
+            return Err(AppendError::NotLeader(Outcome::NotDone));
         }
         if !self.stages.session.is_alive() {
             return Err(AppendError::NotLeader(Outcome::NotDone));
@@ -119,10 +125,10 @@ impl LeaderPartition {
         state: &mut State,
         stored: StoredBatch,
         batch: &ValidBatch,
-        rules: &TopicRules,
+        durability: Durability,
         options: AppendOptions,
     ) -> Result<Ticket, AppendError> {
-        let local = rules.durability == Durability::Local;
+        let local = durability == Durability::Local;
         let (base_offset, next_offset) = (stored.base_offset(), stored.next_offset());
         if self.log.tail.closed().is_some() {
             return Err(AppendError::NotLeader(Outcome::NotDone));
@@ -140,6 +146,9 @@ impl LeaderPartition {
         state.durable.push(next_offset);
         let ticket = match options.acks {
             Acks::None => AppendTicket::ready(self.appended(base_offset, batch.log_append_time)),
+            _ if seeded_bug::is("ack-before-durable") => {
+                AppendTicket::ready(self.appended(base_offset, batch.log_append_time))
+            }
             Acks::Leader | Acks::All => {
                 state
                     .acks
@@ -156,6 +165,13 @@ impl LeaderPartition {
             },
             wal,
         };
+        // One in a hundred.
+        if seeded_bug::is("batch-not-uploaded") && base_offset.get() % 100 == 99 {
+            return Ok(Ticket {
+                base_offset,
+                ticket,
+            });
+        }
         self.stages.open.push(item, !local);
         Ok(Ticket {
             base_offset,
@@ -186,7 +202,11 @@ impl LeaderPartition {
         let stamped_here = rules.timestamp_type == TimestampType::LogAppendTime;
         let log_append_time = stamped_here.then_some(original.max_timestamp);
         let durable_at = original.last_offset.next();
-        if acks == Acks::None || durable_at <= self.high_watermark() {
+        if seeded_bug::is("duplicate-at-log-end") {
+            return AppendTicket::ready(self.appended(state.next_offset, log_append_time));
+        }
+        let is_durable = durable_at <= self.high_watermark();
+        if acks == Acks::None || is_durable || seeded_bug::is("duplicate-acked-early") {
             return AppendTicket::ready(self.appended(original.base_offset, log_append_time));
         }
         state

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use alluvium_cache::tail::{AppendRefused, SpilledBatch};
+use alluvium_common::seeded_bug;
 use alluvium_segment::record_batch::StoredBatch;
 
 use super::append::{sequenced, to_stamp};
@@ -26,8 +27,11 @@ impl LeaderPartition {
     /// storage. Before clients see the partition; blocks on the disk.
     pub(crate) fn replay(
         self: &Arc<Self>,
-        batches: Vec<RecoveredBatch>,
+        mut batches: Vec<RecoveredBatch>,
     ) -> Result<(), ReplayError> {
+        if seeded_bug::is("replay-drops-last") {
+            batches.pop();
+        }
         let now_ms = self.stages.clock.now_ms();
         let mut state = self.state.lock();
         for recovered in batches {

@@ -92,6 +92,16 @@ impl LeaderPartition {
         }
     }
 
+    /// Takes no more batches, or takes them again. What was taken is acknowledged as ever.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.state.lock().draining = draining;
+    }
+
+    /// Another broker may take the partition over from now on, or will not.
+    pub(crate) fn set_leaving(&self, leaving: bool) {
+        self.log.set_leaving(leaving);
+    }
+
     /// Takes no more batches. Whoever waits is told that the outcome is unknown: what was appended
     /// may be in the write-ahead log, or on its way to object storage.
     pub(crate) fn close(&self, closed: Closed) {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alluvium_cache::log::{Logs, PartitionLog};
+use alluvium_cache::tail::CloseReason;
 use alluvium_common::clock::SharedClock;
 use alluvium_common::error::Outcome;
 use alluvium_common::rand::SharedRandom;
@@ -88,6 +89,11 @@ pub struct Pipeline {
 }
 
 pub(crate) type Partitions = RwLock<HashMap<TopicPartition, Arc<LeaderPartition>>>;
+
+/// The session was lost before all was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the broker's session was lost")]
+pub struct SessionLost;
 
 /// What an operator wants to know at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +234,7 @@ impl Pipeline {
         }
     }
 
-    /// No commit of a lower sequence can hold a partition that is created from now on.
+    /// No commit of a lower sequence can hold a partition that is opened from now on.
     pub fn next_commit_sequence(&self) -> u64 {
         self.stages.next_sequence.load(Ordering::Acquire)
     }
@@ -246,14 +252,56 @@ impl Pipeline {
         }
     }
 
-    /// Stops leading a partition because its topic was deleted.
-    pub fn close_partition(&self, tp: &TopicPartition) {
+    /// The partitions that this broker leads.
+    pub fn led(&self) -> Vec<TopicPartition> {
+        self.partitions.read().keys().copied().collect()
+    }
+
+    /// Stops leading a partition. Whoever waits for one of its batches is told that the outcome is unknown.
+    pub fn close_partition(&self, tp: &TopicPartition, reason: CloseReason) {
         let removed = self.partitions.write().remove(tp);
         if let Some(partition) = removed {
-            partition.close(Closed::Deleted);
+            partition.close(match reason {
+                CloseReason::Deleted => Closed::Deleted,
+                CloseReason::NotLeader => Closed::NotLeader,
+            });
         }
-        self.logs
-            .remove(tp, alluvium_cache::tail::CloseReason::Deleted);
+        self.logs.remove(tp, reason);
+    }
+
+    /// Stops taking batches of `tps` and waits until all that was taken is committed. Then no entry of the commit log
+    /// beyond the one returned (`None`: none at all) holds anything of them until [`Self::resume`]. An error means
+    /// that the session was lost. From then on readers are not told where the partitions end: others may lead them.
+    pub async fn drain(&self, tps: &[TopicPartition]) -> Result<Option<u64>, SessionLost> {
+        // The most of it while batches are still taken, so that the pause is short.
+        self.flush_or_lost().await?;
+        self.set_draining(tps, true);
+        self.flush_or_lost().await?;
+        for partition in tps.iter().filter_map(|tp| self.partition(tp)) {
+            partition.set_leaving(true);
+        }
+        Ok(self.next_commit_sequence().checked_sub(1))
+    }
+
+    /// Takes batches of `tps` again.
+    pub fn resume(&self, tps: &[TopicPartition]) {
+        for partition in tps.iter().filter_map(|tp| self.partition(tp)) {
+            partition.set_leaving(false);
+        }
+        self.set_draining(tps, false);
+    }
+
+    fn set_draining(&self, tps: &[TopicPartition], draining: bool) {
+        for partition in tps.iter().filter_map(|tp| self.partition(tp)) {
+            partition.set_draining(draining);
+        }
+    }
+
+    async fn flush_or_lost(&self) -> Result<(), SessionLost> {
+        match self.flush().await {
+            true => Ok(()),
+            false => Err(SessionLost),
+        }
     }
 
     /// Appends the one batch in `records`: validates, finds duplicates, assigns offsets and hands the

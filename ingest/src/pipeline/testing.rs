@@ -18,7 +18,8 @@ use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError};
-use alluvium_metadata::model::{CommitRecord, PartitionRecord};
+use alluvium_metadata::model::{CommitRecord, Opener, PartitionRecord};
+use alluvium_metadata::store::{Revision, StoreError};
 use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS, StoredBatch, split};
 use alluvium_segment::segment_index::SegmentIndex;
 use alluvium_segment::segment_object::decode_block;
@@ -165,6 +166,15 @@ impl CommitReader for MemoryCommits {
         });
         let entries: Vec<_> = entries.collect();
         async move { Ok(entries) }.boxed()
+    }
+
+    fn is_frozen(
+        &self,
+        _broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let frozen = *self.current.lock() != broker_epoch;
+        async move { Ok(frozen) }.boxed()
     }
 }
 
@@ -448,7 +458,8 @@ impl Rig {
     ) -> (Self, ReplaySummary) {
         let rig = Self::start(world, options);
         let records: Vec<_> = world.records.lock().clone().into_iter().collect();
-        let mut images = load(&*world.metadata, &world.store(), records)
+        let own = (BROKER, rig.session.epoch);
+        let mut images = load(&*world.metadata, &world.store(), own, records)
             .await
             .expect("loads");
         let slots = world.disk.frames();
@@ -460,7 +471,7 @@ impl Rig {
         let summary = plan_replay(&mut images, frames.collect());
         let mut recovered = Vec::new();
         for image in images {
-            let record = image.taken_over(BROKER, rig.session.epoch);
+            let record = image.opened(&rig.opener());
             world.records.lock().insert(image.tp, record.clone());
             let (state, replay) = image.open(&record, &rig.tails);
             recovered.push(Recovered {
@@ -468,6 +479,7 @@ impl Rig {
                 rules: rules.clone(),
                 state,
                 record,
+                written_at: Revision::NONE,
                 replay,
             });
         }
@@ -477,10 +489,19 @@ impl Rig {
         (rig, summary)
     }
 
+    fn opener(&self) -> Opener {
+        Opener {
+            broker_id: BROKER,
+            broker_epoch: self.session.epoch,
+            first_seq: self.pipeline.next_commit_sequence(),
+            wal: None,
+        }
+    }
+
     /// A new, empty partition.
     pub(crate) fn create(&self, partition: i32, rules: TopicRules) -> Arc<LeaderPartition> {
-        let next_commit = self.pipeline.next_commit_sequence();
-        let record = PartitionRecord::new(BROKER, self.session.epoch, next_commit);
+        let new = PartitionRecord::new(BROKER);
+        let record = new.opened(&self.opener(), Offset::ZERO, |_| None);
         self.world.records.lock().insert(tp(partition), record);
         let start = TailStart {
             log_start: Offset::ZERO,

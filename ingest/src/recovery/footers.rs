@@ -8,8 +8,8 @@ use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError, read_commit_log};
 use alluvium_metadata::fold::LogId;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{PartitionRecord, TailEntry};
-use alluvium_metadata::store::MetadataStore;
+use alluvium_metadata::model::PartitionRecord;
+use alluvium_metadata::store::{MetadataStore, MetadataStoreExt, StoreError};
 use alluvium_segment::segment_index::SegmentRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -33,6 +33,13 @@ pub trait CommitReader: Send + Sync {
         broker_epoch: BrokerEpoch,
         first_seq: u64,
     ) -> BoxFuture<'_, Result<Vec<LogEntry>, ReadCommitsError>>;
+
+    /// Whether nothing can be added any more to the log of that session (F2).
+    fn is_frozen(
+        &self,
+        broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 }
 
 /// The commit logs in the metadata store.
@@ -52,13 +59,29 @@ impl CommitReader for MetadataCommits {
     ) -> BoxFuture<'_, Result<Vec<LogEntry>, ReadCommitsError>> {
         read_commit_log(&*self.store, &self.keys, broker_id, broker_epoch, first_seq).boxed()
     }
+
+    /// Every commit compares the session's key. Once that is gone, or another session's, it never comes back.
+    fn is_frozen(
+        &self,
+        broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let session = self.store.get(self.keys.broker(broker_id));
+        async move {
+            let session = session.await?;
+            Ok(session.is_none_or(|kv| BrokerEpoch::from(kv.create_revision) != broker_epoch))
+        }
+        .boxed()
+    }
 }
 
 /// What committed segments hold of `partitions`. Each commit log, each footer and each wanted part of a fold is read
-/// once.
+/// once, whatever the number of partitions. `own` is the session that will lead them: to its log nothing is added of
+/// partitions that it has not opened, so that it may be read while it grows.
 pub async fn load(
     commits: &dyn CommitReader,
     objects: &Arc<dyn ObjectStore>,
+    own: (BrokerId, BrokerEpoch),
     partitions: Vec<(TopicPartition, PartitionRecord)>,
 ) -> Result<Vec<PartitionImage>, RecoveryError> {
     let wanted = Wanted::of(partitions.iter().map(|(_, record)| record));
@@ -67,14 +90,20 @@ pub async fn load(
         .map(|(tp, record)| (tp, PartitionImage::new(tp, record)))
         .collect();
     let reader = Reader { objects };
-    // Broker epochs come from one counter, so their order is the order in time.
-    for ((broker_epoch, broker_id), ranges) in &wanted.logs {
-        let log = LogId {
-            broker_id: *broker_id,
-            broker_epoch: *broker_epoch,
-        };
+    for (log, ranges) in &wanted.logs {
+        let LogId {
+            broker_id,
+            broker_epoch,
+        } = *log;
+        let is_own = (broker_id, broker_epoch) == own;
+        if ranges.is_open() && !is_own && !commits.is_frozen(broker_id, broker_epoch).await? {
+            return Err(RecoveryError::StillLed {
+                broker_id,
+                broker_epoch,
+            });
+        }
         let entries = commits
-            .read(*broker_id, *broker_epoch, ranges.first())
+            .read(broker_id, broker_epoch, ranges.first())
             .await?;
         let units = units_of(&reader, entries, ranges).await?;
         let mut read = futures::stream::iter(units)
@@ -82,11 +111,12 @@ pub async fn load(
             .buffered(READS_PARALLEL_MAX);
         while let Some(committed) = read.try_next().await? {
             for segment in committed {
-                add_segment(&mut images, log, segment)?;
+                find_spans(&mut images, *log, segment);
             }
         }
     }
-    let mut images: Vec<_> = images.into_values().collect();
+    let images = images.into_values().map(PartitionImage::indexed);
+    let mut images = images.collect::<Result<Vec<_>, _>>()?;
     images.sort_unstable_by_key(|image| image.tp);
     Ok(images)
 }
@@ -108,37 +138,28 @@ async fn units_of(
     Ok(units.into_iter().flatten().collect())
 }
 
-fn add_segment(
+/// Gives the images what a segment holds of them. Of deleted topics, and of partitions that others lead, nobody
+/// wants anything.
+fn find_spans(
     images: &mut HashMap<TopicPartition, PartitionImage>,
     log: LogId,
     committed: Committed,
-) -> Result<(), RecoveryError> {
+) {
     let Committed {
         seq,
         object_key,
         size_bytes,
         footer,
     } = committed;
+    let created_ms = footer.header.created_ms;
     let segment = Arc::new(SegmentRef {
         object_key,
         size_bytes,
     });
-    for span in &footer.partitions {
-        // Of deleted topics, and of partitions that others lead.
-        let Some(image) = images.get_mut(&span.tp) else {
-            continue;
-        };
-        // By the log and not by the footer: a restored cluster has the segments of former sessions in one log.
-        let names_it = |entry: &&TailEntry| {
-            entry.broker_id == log.broker_id
-                && entry.broker_epoch == log.broker_epoch
-                && entry.first_seq <= seq
-                && entry.last_seq.is_none_or(|last| seq <= last)
-        };
-        let Some(entry) = image.record.tail.iter().find(names_it).copied() else {
-            continue;
-        };
-        image.add(entry, seq, &segment, footer.header.created_ms, span)?;
+    // By the log and not by the footer: a restored cluster has the segments of former sessions in one log.
+    for span in footer.partitions {
+        if let Some(image) = images.get_mut(&span.tp) {
+            image.find(log, seq, Arc::clone(&segment), created_ms, span);
+        }
     }
-    Ok(())
 }

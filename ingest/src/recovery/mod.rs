@@ -1,19 +1,19 @@
 //! Start-up: what a partition's log holds, found again.
 //!
-//! Order, after the session is open:
-//! 1. [`load`]: the commit logs that partitions name, and the footer of each segment in them, each read
-//!    once however many partitions it holds, many from one object where the log is folded. Gives, per partition, the segment index, the end of what
-//!    is committed and the idempotent producers.
-//! 2. [`plan_replay`]: which frames of the write-ahead log continue that.
-//! 3. The partitions are taken over under a higher leader epoch ([`PartitionImage::taken_over`]), written
-//!    before anything is appended or committed under the new session.
+//! The same way leads to a partition at the start of a broker, after the death of its leader, and when its leader
+//! hands it over:
+//! 1. [`load`]: the commit logs that partitions name, once nothing can be added to them (F2), and the footer of each
+//!    segment in them, each read once however many partitions it holds, many from one object where the log is folded.
+//!    Gives, per partition, the segment index, the end of what is committed and the idempotent producers.
+//! 2. [`plan_replay`]: which frames of this broker's write-ahead log continue that; at its start only.
+//! 3. The partitions are opened under a higher leader epoch ([`PartitionImage::opened`]), written before anything is
+//!    appended or committed under it.
 //! 4. [`PartitionImage::open`] and `Pipeline::open_recovered`: the frames go back into tail and open
 //!    segment, durable as they are, and are uploaded like any other batch. Partitions are open at once:
 //!    a bucket that is away does not keep a broker from starting. The log keeps the frames until their
 //!    segments are committed, so a crash on the way repeats all this.
 //!
-//! [`start()`] does all of it; the parts are open to tests, and to brokers that take over single
-//! partitions one day.
+//! [`start()`] does all of it for a broker that starts, [`take_over()`] what a running broker needs.
 
 mod footers;
 mod read;
@@ -24,6 +24,7 @@ mod take_over;
 mod tests;
 mod wanted;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alluvium_cache::log::{EpochHistory, PartitionLog};
@@ -34,8 +35,10 @@ use alluvium_common::error::ErrorKind;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::commit_log::ReadCommitsError;
-use alluvium_metadata::model::{PartitionRecord, TailEntry};
-use alluvium_metadata::topics::TopicError;
+use alluvium_metadata::fold::LogId;
+use alluvium_metadata::leadership::LeadershipError;
+use alluvium_metadata::model::{Opener, PartitionRecord, TailEntry};
+use alluvium_metadata::store::StoreError;
 use alluvium_segment::footer::{PartitionSpan, ProducerSummary};
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_index::{NotContiguous, SegmentIndex, SegmentRef};
@@ -78,9 +81,20 @@ pub enum RecoveryError {
         /// Where.
         source: NotContiguous,
     },
+    /// A session whose log is wanted may still add to it (F2). Ask again once it is over.
+    #[error("the session {broker_epoch} of broker {broker_id} is not over yet")]
+    StillLed {
+        /// Whose session.
+        broker_id: BrokerId,
+        /// Which.
+        broker_epoch: BrokerEpoch,
+    },
+    /// The metadata store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The partitions' records could not be written.
     #[error(transparent)]
-    TakeOver(#[from] TopicError),
+    TakeOver(#[from] LeadershipError),
 }
 
 impl RecoveryError {
@@ -88,8 +102,10 @@ impl RecoveryError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             RecoveryError::Commits(ReadCommitsError::Store(error)) => error.kind(),
-            RecoveryError::TakeOver(TopicError::Store(error)) => error.kind(),
-            RecoveryError::TakeOver(TopicError::Fenced) => ErrorKind::Fenced,
+            RecoveryError::Store(error)
+            | RecoveryError::TakeOver(LeadershipError::Store(error)) => error.kind(),
+            RecoveryError::StillLed { .. } => ErrorKind::Retry,
+            RecoveryError::TakeOver(LeadershipError::Guard { .. }) => ErrorKind::Fenced,
             RecoveryError::Object { source, .. } => match source {
                 object_store::Error::NotFound { .. } => ErrorKind::BadData,
                 _ => ErrorKind::Retry,
@@ -97,6 +113,16 @@ impl RecoveryError {
             _ => ErrorKind::BadData,
         }
     }
+}
+
+/// What a committed segment holds of a partition.
+struct Found {
+    /// The place of the tail entry that names it.
+    entry: usize,
+    sequence: u64,
+    segment: Arc<SegmentRef>,
+    created_ms: TimestampMs,
+    span: PartitionSpan,
 }
 
 /// A partition as committed segments, and then the write-ahead log, tell of it.
@@ -108,8 +134,10 @@ pub struct PartitionImage {
     index: SegmentIndex,
     committed_end: Offset,
     producers: ProducerStates,
-    /// Which entries of which commit logs hold records of it.
-    held: Vec<(TailEntry, u64)>,
+    /// What segments hold of it, to be put in order.
+    found: Vec<Found>,
+    /// Which of its tail entries hold records of it, from and up to which sequence.
+    held: BTreeMap<usize, (u64, u64)>,
     replay: Vec<RecoveredBatch>,
     end: Offset,
 }
@@ -120,7 +148,8 @@ impl PartitionImage {
             index: SegmentIndex::new(record.log_start),
             committed_end: Offset::ZERO,
             producers: ProducerStates::default(),
-            held: Vec::new(),
+            found: Vec::new(),
+            held: BTreeMap::new(),
             replay: Vec::new(),
             end: Offset::ZERO,
             tp,
@@ -138,53 +167,82 @@ impl PartitionImage {
         self.end
     }
 
-    /// Adds a committed segment's part. Segments must come in the order of their commits.
-    fn add(
+    /// Notes a committed segment's part, if the tail names it.
+    fn find(
         &mut self,
-        entry: TailEntry,
+        log: LogId,
         sequence: u64,
-        segment: &Arc<SegmentRef>,
+        segment: Arc<SegmentRef>,
         created_ms: TimestampMs,
-        span: &PartitionSpan,
-    ) -> Result<(), RecoveryError> {
+        span: PartitionSpan,
+    ) {
+        let names_it = |entry: &TailEntry| {
+            entry.broker_id == log.broker_id
+                && entry.broker_epoch == log.broker_epoch
+                && entry.first_seq <= sequence
+                && entry.last_seq.is_none_or(|last| sequence <= last)
+        };
+        if let Some(entry) = self.record.tail.iter().position(names_it) {
+            self.found.push(Found {
+                entry,
+                sequence,
+                segment,
+                created_ms,
+                span,
+            });
+        }
+    }
+
+    /// Puts together what was found. The order is that of the tail's entries: a partition that went from one broker to
+    /// another and back has parts of the first one's log on both sides of the other's.
+    fn indexed(mut self) -> Result<Self, RecoveryError> {
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_unstable_by_key(|found| (found.entry, found.sequence));
+        for found in found {
+            self.add(found)?;
+        }
+        Ok(self)
+    }
+
+    fn add(&mut self, found: Found) -> Result<(), RecoveryError> {
+        let (sequence, span) = (found.sequence, found.span);
         for producer in &span.producers {
-            self.producers.restore(&snapshot_of(producer, created_ms));
+            let snapshot = snapshot_of(producer, found.created_ms);
+            self.producers.restore(&snapshot);
         }
         self.committed_end = self.committed_end.max(span.next_offset);
         self.end = self.committed_end;
         if span.next_offset <= self.record.log_start {
             return Ok(());
         }
-        match self.held.last_mut() {
-            Some((last, last_sequence)) if last.broker_epoch == entry.broker_epoch => {
-                *last_sequence = sequence;
-            }
-            _ => {
-                let first_seq = sequence;
-                self.held.push((TailEntry { first_seq, ..entry }, sequence));
-            }
-        }
-        let added = self.index.add(Arc::clone(segment), span);
+        self.held
+            .entry(found.entry)
+            .and_modify(|(_, last)| *last = sequence)
+            .or_insert((sequence, sequence));
+        let added = self.index.add(found.segment, &span);
         added.map_err(|source| RecoveryError::Gap {
             tp: self.tp,
             source,
         })
     }
 
-    /// Its record under this broker's new session. The new leader epoch starts at the end of what is
-    /// replayed: frames of older epochs from there on are never taken again.
-    pub fn taken_over(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch) -> PartitionRecord {
+    /// Its record once `by` has opened it. The new leader epoch starts at the end of what is replayed: frames of
+    /// older epochs from there on are never taken again.
+    pub fn opened(&self, by: &Opener) -> PartitionRecord {
         let end = self.end.max(self.record.log_start);
-        self.record
-            .taken_over(broker_id, broker_epoch, end, |entry| {
-                let held = self.held.iter().find(|(held, _)| {
-                    held.broker_id == entry.broker_id && held.broker_epoch == entry.broker_epoch
-                });
-                held.map(|(held, last_seq)| (held.first_seq, *last_seq))
-            })
+        let tail = &self.record.tail;
+        self.record.opened(by, end, |entry| {
+            let index = tail.iter().position(|other| other == entry)?;
+            self.held.get(&index).copied()
+        })
     }
 
-    /// Makes the partition's log under `record`, which [`Self::taken_over`] gave and the metadata store
+    /// Whether something comes back from the write-ahead log.
+    pub fn has_replay(&self) -> bool {
+        !self.replay.is_empty()
+    }
+
+    /// Makes the partition's log under `record`, which [`Self::opened`] gave and the metadata store
     /// has. The frames to be replayed come beside it.
     pub fn open(
         mut self,

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_cache::tail::TailBudget;
-use alluvium_metadata::topics::TopicWriter;
+use alluvium_metadata::leadership::PartitionWriter;
+use alluvium_metadata::model::{Opener, WalHolder};
+use alluvium_metadata::store::Compare;
 
 use super::{CommitReader, Led, RecoveredBatch, RecoveryError, ReplaySummary, TakeOver, take_over};
 use crate::backpressure::ByteBudget;
@@ -12,6 +14,9 @@ use crate::partition::{ReplayError, WalDone};
 use crate::pipeline::{Pipeline, PipelineConfig, PipelineSeams};
 use crate::seams::{WalCopy, WalSink};
 use crate::wal::{DirDisk, Wal, WalOpenError, WalOptions, WalRecovery, WalSession};
+
+/// Where every commit log begins.
+const FIRST_SEQUENCE: u64 = 0;
 
 /// Why the write path cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +49,12 @@ pub struct Start<'a> {
     pub wal_options: WalOptions,
     /// Commit logs of all sessions.
     pub commits: &'a dyn CommitReader,
-    /// Writes partition records under the new session.
-    pub writer: &'a TopicWriter,
+    /// Writes partition records.
+    pub writer: &'a PartitionWriter,
+    /// F1: holds as long as the new session does.
+    pub fence: Compare,
+    /// This data folder.
+    pub wal_holder: WalHolder,
     /// Memory of the tails.
     pub tail_budget: &'a Arc<TailBudget>,
     /// The partitions that this broker leads.
@@ -66,14 +75,19 @@ pub async fn start(mut with: Start<'_>) -> Result<(Arc<Pipeline>, ReplaySummary)
         commits: with.commits,
         objects: &with.seams.store,
         writer: with.writer,
-        broker_id: with.seams.session.broker_id(),
-        broker_epoch: with.seams.session.broker_epoch(),
+        fence: with.fence,
+        opener: Opener {
+            broker_id: with.seams.session.broker_id(),
+            broker_epoch: with.seams.session.broker_epoch(),
+            // A new session has an empty commit log.
+            first_seq: FIRST_SEQUENCE,
+            wal: Some(with.wal_holder),
+        },
         tail_budget: with.tail_budget,
     };
-    let (recovered, summary) = take_over(take, with.led, frames).await?;
+    let (recovered, summary) = take_over(&take, with.led, frames).await?;
     with.seams.wal = Some(Arc::new(wal) as Arc<dyn WalSink>);
-    // A new session has an empty commit log.
-    let pipeline = Pipeline::start(with.config, with.seams, with.budget, 0);
+    let pipeline = Pipeline::start(with.config, with.seams, with.budget, FIRST_SEQUENCE);
     pipeline
         .open_recovered(recovered, move || recovery.release())
         .await?;

@@ -1,20 +1,23 @@
-//! All of start-up over the real metadata store.
+//! Opening partitions over the real metadata store.
 
 use std::sync::Arc;
 
 use alluvium_cache::tail::TailBudget;
-use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::topic::{TopicName, TopicPartition};
-use alluvium_metadata::model::PartitionRecord;
-use alluvium_metadata::store::Revision;
-use alluvium_metadata::topics::TopicWriter;
+use alluvium_metadata::leadership::{PartitionChange, PartitionWriter, Written};
+use alluvium_metadata::model::{Opener, PartitionRecord};
+use alluvium_metadata::store::{Compare, Revision};
+use alluvium_metadata::topic_config::Durability;
 use object_store::ObjectStore;
 
-use super::{CommitReader, RecoveredBatch, RecoveryError, ReplaySummary, load, plan_replay};
+use super::{
+    CommitReader, PartitionImage, RecoveredBatch, RecoveryError, ReplaySummary, load, plan_replay,
+};
 use crate::pipeline::OpenState;
 use crate::validate::TopicRules;
 
 /// A partition to take over.
+#[derive(Clone)]
 pub struct Led {
     /// Which partition.
     pub tp: TopicPartition,
@@ -34,12 +37,12 @@ pub struct TakeOver<'a> {
     pub commits: &'a dyn CommitReader,
     /// The bucket.
     pub objects: &'a Arc<dyn ObjectStore>,
-    /// Writes the partitions' records under the new session.
-    pub writer: &'a TopicWriter,
-    /// This broker.
-    pub broker_id: BrokerId,
-    /// Its new session.
-    pub broker_epoch: BrokerEpoch,
+    /// Writes the partitions' records.
+    pub writer: &'a PartitionWriter,
+    /// F1: holds as long as the session does that will lead.
+    pub fence: Compare,
+    /// That session. Its write-ahead log is named where a partition needs it.
+    pub opener: Opener,
     /// Memory of the tails.
     pub tail_budget: &'a Arc<TailBudget>,
 }
@@ -54,18 +57,22 @@ pub struct Recovered {
     pub state: OpenState,
     /// Its record, as it is now.
     pub record: PartitionRecord,
+    /// When that was written.
+    pub written_at: Revision,
     /// What the write-ahead log adds.
     pub replay: Vec<RecoveredBatch>,
 }
 
-/// Takes over `led`; `frames` are what the write-ahead log holds, in its order.
+/// Takes over `led`, but for those whose records others have changed meanwhile; `frames` are what the write-ahead log
+/// holds, in its order.
 pub async fn take_over(
-    with: TakeOver<'_>,
-    led: Vec<Led>,
+    with: &TakeOver<'_>,
+    mut led: Vec<Led>,
     frames: Vec<RecoveredBatch>,
 ) -> Result<(Vec<Recovered>, ReplaySummary), RecoveryError> {
     let records = led.iter().map(|led| (led.tp, led.record.clone())).collect();
-    let mut images = load(with.commits, with.objects, records).await?;
+    let own = (with.opener.broker_id, with.opener.broker_epoch);
+    let mut images = load(with.commits, with.objects, own, records).await?;
     let summary = plan_replay(&mut images, frames);
     if summary.unacknowledged > 0 {
         tracing::warn!(
@@ -74,31 +81,41 @@ pub async fn take_over(
              they were never acknowledged and are dropped"
         );
     }
-    let mut led = led;
     led.sort_unstable_by_key(|led| led.tp);
-    let new_records: Vec<_> = images
+    let changes: Vec<_> = images
         .iter()
         .zip(&led)
-        .map(|(image, led)| {
-            let record = image.taken_over(with.broker_id, with.broker_epoch);
-            (image.tp, record, led.read_at)
+        .map(|(image, led)| PartitionChange {
+            tp: image.tp,
+            record: opened(image, led, &with.opener),
+            read_at: led.read_at,
         })
         .collect();
-    with.writer.take_over(&new_records).await?;
-    let recovered = images
-        .into_iter()
-        .zip(led)
-        .zip(new_records)
-        .map(|((image, led), (_, record, _))| {
-            let (state, replay) = image.open(&record, with.tail_budget);
-            Recovered {
-                topic: led.topic,
-                rules: led.rules,
-                state,
-                record,
-                replay,
-            }
-        })
-        .collect();
+    let fence = std::slice::from_ref(&with.fence);
+    let written = with.writer.write(fence, &changes).await?;
+    let mut recovered = Vec::with_capacity(changes.len());
+    for (((image, led), change), written) in images.into_iter().zip(led).zip(changes).zip(written) {
+        let Written::Done(written_at) = written else {
+            continue;
+        };
+        let (state, replay) = image.open(&change.record, with.tail_budget);
+        recovered.push(Recovered {
+            topic: led.topic,
+            rules: led.rules,
+            state,
+            record: change.record,
+            written_at,
+            replay,
+        });
+    }
     Ok((recovered, summary))
+}
+
+/// The record names the write-ahead log before that takes, or puts back, anything of the partition.
+fn opened(image: &PartitionImage, led: &Led, opener: &Opener) -> PartitionRecord {
+    let needs_wal = led.rules.durability == Durability::Local || image.has_replay();
+    image.opened(&Opener {
+        wal: opener.wal.filter(|_| needs_wal),
+        ..*opener
+    })
 }

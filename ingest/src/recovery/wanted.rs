@@ -2,23 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+use alluvium_metadata::fold::LogId;
 use alluvium_metadata::model::PartitionRecord;
 
-/// The commit logs to read, in order of time, each with the sequences that any partition wants.
+/// The end of a range that has none: all that was ever added is wanted.
+const ALL: u64 = u64::MAX;
+
+/// The commit logs to read, each with the sequences that any partition wants.
 pub(super) struct Wanted {
-    pub(super) logs: BTreeMap<(BrokerEpoch, BrokerId), SeqRanges>,
+    pub(super) logs: BTreeMap<LogId, SeqRanges>,
 }
 
 impl Wanted {
     pub(super) fn of<'a>(records: impl Iterator<Item = &'a PartitionRecord>) -> Self {
         let mut ranges: BTreeMap<_, Vec<(u64, u64)>> = BTreeMap::new();
         for entry in records.flat_map(|record| &record.tail) {
-            let last = entry.last_seq.unwrap_or(u64::MAX);
-            ranges
-                .entry((entry.broker_epoch, entry.broker_id))
-                .or_default()
-                .push((entry.first_seq, last));
+            let log = LogId {
+                broker_id: entry.broker_id,
+                broker_epoch: entry.broker_epoch,
+            };
+            let last = entry.last_seq.unwrap_or(ALL);
+            let of_log: &mut Vec<_> = ranges.entry(log).or_default();
+            of_log.push((entry.first_seq, last));
         }
         let logs = ranges.into_iter();
         let logs = logs.map(|(log, ranges)| (log, SeqRanges::of(ranges)));
@@ -52,6 +57,11 @@ impl SeqRanges {
         self.0.first().map_or(0, |range| range.0)
     }
 
+    /// Whether all that was ever added behind some sequence is wanted: who reads must know that nothing will be.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.last().is_some_and(|range| range.1 == ALL)
+    }
+
     /// Whether any of `first..=last` is wanted.
     pub(super) fn touches(&self, first: u64, last: u64) -> bool {
         let ends_before = self.0.partition_point(|range| range.1 < first);
@@ -65,8 +75,10 @@ mod tests {
 
     #[test]
     fn ranges_that_meet_are_joined() {
-        let ranges = SeqRanges::of(vec![(20, 30), (0, 4), (5, 9), (22, 24), (40, u64::MAX)]);
-        assert_eq!(ranges, SeqRanges(vec![(0, 9), (20, 30), (40, u64::MAX)]));
+        let ranges = SeqRanges::of(vec![(20, 30), (0, 4), (5, 9), (22, 24), (40, ALL)]);
+        assert_eq!(ranges, SeqRanges(vec![(0, 9), (20, 30), (40, ALL)]));
+        assert!(ranges.is_open());
+        assert!(!SeqRanges::of(vec![(0, 4), (3, 9)]).is_open());
         assert_eq!(ranges.first(), 0);
         for (first, last, touched) in [
             (0, 0, true),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use alluvium_common::seeded_bug;
 use alluvium_segment::record_batch::StoredBatch;
 use alluvium_segment::wal_frame::{self, FRAME_HEADER_BYTES};
 use bytes::Bytes;
@@ -50,7 +51,13 @@ impl FilePin {
     }
 
     pub fn unhold(&self) {
-        self.live.fetch_sub(1, Ordering::AcqRel);
+        let before = self.live.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 && seeded_bug::is("wal-given-back-early") {
+            self.pool
+                .upgrade()
+                .iter()
+                .for_each(|pool| pool.give_back(self.number));
+        }
     }
 
     /// The batch of the frame at `position`, checksum verified.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use alluvium_common::epoch::BrokerEpoch;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::record_batch::StoredBatch;
 use alluvium_segment::wal_frame::{
@@ -248,6 +249,11 @@ impl<D: WalCompletion> Writer<D> {
         if self.group.entries.is_empty() {
             return;
         }
+        if seeded_bug::is("synced-before-written") {
+            D::synced(&mut self.group.done);
+            // As a slow disk would.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
         let written = self.write_and_sync();
         let frames = self.group.entries.len() as u64;
         let bytes = std::mem::take(&mut self.group.bytes) as u64;
@@ -291,6 +297,9 @@ impl<D: WalCompletion> Writer<D> {
         let mut position = active.synced_position;
         for (batch, slot) in &self.group.entries {
             slot.set_written(&active.pin, position);
+            if seeded_bug::is("wal-given-back-early") {
+                slot.release();
+            }
             position += frame_bytes(batch.size_bytes()) as u64;
         }
         active.synced_position = active.position;

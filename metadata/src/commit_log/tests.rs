@@ -24,6 +24,8 @@ async fn broker(store: Arc<dyn MetadataStore>) -> Broker {
         instance_id: Uuid::from_u128(1),
         version: "0".to_owned(),
         started_ms: 0,
+        rpc: None,
+        draining: false,
     };
     let session = Session::open(Arc::clone(&store), &keys, &record, TTL)
         .await

@@ -7,11 +7,12 @@ use uuid::Uuid;
 use super::*;
 use crate::commit_log::{LogEntry, read_commit_log};
 use crate::keys::Keys;
-use crate::model::{BrokerRecord, CommitRecord, FoldRecord, PartitionRecord};
+use crate::model::{BrokerRecord, CommitRecord, FoldRecord, Opener, PartitionRecord};
 use crate::session::Session;
 use crate::store::fault::{Fault, Faults, FaultyStore};
 use crate::store::{Compare, MemoryStore, MetadataStore, MetadataStoreExt};
 use crate::value;
+use alluvium_common::offset::Offset;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
 use std::time::Duration;
 
@@ -238,6 +239,8 @@ async fn session(store: &Arc<dyn MetadataStore>, keys: &Keys, id: i32) -> (Sessi
         instance_id: Uuid::from_u128(1),
         version: "0".to_owned(),
         started_ms: 0,
+        rpc: None,
+        draining: false,
     };
     let opened = Session::open(Arc::clone(store), keys, &record, Duration::from_secs(9)).await;
     let opened = opened.expect("session");
@@ -257,7 +260,16 @@ async fn only_logs_that_nothing_can_name_are_dropped() {
     let (over_too, named) = session(&store, &keys, 2).await;
     let (_open, living) = session(&store, &keys, 3).await;
     let tp = TopicPartition::new(TopicId(Uuid::from_u128(7)), PartitionIndex(0));
-    let record = PartitionRecord::new(named.broker_id, named.broker_epoch, 0);
+    // A partition that was handed over names the log of its former leader still.
+    let opener = Opener {
+        broker_id: named.broker_id,
+        broker_epoch: named.broker_epoch,
+        first_seq: 0,
+        wal: None,
+    };
+    let record = PartitionRecord::new(named.broker_id)
+        .opened(&opener, Offset::ZERO, |_| None)
+        .handed_over(living.broker_id, Some(0), true);
     let put = store.put(keys.partition(tp), value::encode(&record)).await;
     put.expect("put");
     over.close().await.expect("closed");

@@ -1,17 +1,21 @@
 //! Whole commit logs that no partition names any more.
 //!
-//! **Why nobody can need them again.** Only a session itself puts its own log into a partition's tail for the first time,
-//! in a transaction that compares its session key (F1); everybody else only carries on what a record names already, in a
-//! transaction that compares that record's revision. So once a session is over, the set of records that name its log can
-//! only shrink. [`overview`] therefore reads in this order: first the logs, then the sessions, then the partitions. A log
+//! **Why nobody can need them again.** A tail names logs of several sessions, but a log is put into it by its own session
+//! only: when that opens the partition, in a transaction that compares its session key (F1). Everybody else (who opens,
+//! hands over, assigns or orders a move) writes no more of other logs than the record named as it was read, closed or
+//! shortened perhaps, in a transaction that compares that record's revision: who has read an older record, which named
+//! more, is refused. So once a session is over, the set of records that name its log can only shrink. [`overview`]
+//! therefore reads in this order: first the logs, then the sessions, then the partitions, those at one revision. A log
 //! that was there before the sessions were read, and whose session was not among them, belongs to a session that was over
 //! by then; and if no partition read later names it, none ever will. A leader that is about to name its log has a
-//! session, so its log stays.
+//! session, so its log stays; so does a log that a moved partition names up to the sequence at which it was handed over.
 //!
 //! What a dropped log's segments hold is of topics that are deleted, or lies below the log start. They are garbage from
 //! then on, like every segment that no log names.
 
 use std::collections::BTreeSet;
+
+use alluvium_common::epoch::BrokerEpoch;
 
 use super::LogId;
 use crate::keys::Keys;
@@ -72,7 +76,7 @@ pub async fn overview(store: &dyn MetadataStore, keys: &Keys) -> Result<Overview
         let broker_id = keys.parse_broker(&kv.key)?;
         Some(LogId {
             broker_id,
-            broker_epoch: crate::session::epoch(kv.create_revision),
+            broker_epoch: BrokerEpoch::from(kv.create_revision),
         })
     });
     let sessions = sessions.collect();

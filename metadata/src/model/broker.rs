@@ -25,11 +25,27 @@ pub struct BrokerRecord {
     pub version: String,
     /// When it started, in milliseconds since the epoch.
     pub started_ms: i64,
+    /// Where other brokers reach it; `None` when it serves none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<RpcEndpoint>,
+    /// It is about to stop: what it leads shall be given to others.
+    #[serde(default)]
+    pub draining: bool,
+}
+
+/// The address of a broker for other brokers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RpcEndpoint {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
 }
 
 impl StoredRecord for BrokerRecord {
     const KIND: u8 = kind::BROKER;
-    const VERSION: u8 = 1;
+    /// 2: `rpc` and `draining`.
+    const VERSION: u8 = 2;
 }
 
 /// A broker id as a plain number.

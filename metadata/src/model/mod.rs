@@ -3,15 +3,19 @@
 mod broker;
 mod cluster;
 mod commit;
+mod controller;
+mod coordinator;
 mod fold;
 mod partition;
 mod topic;
 
-pub use broker::BrokerRecord;
+pub use broker::{BrokerRecord, RpcEndpoint};
 pub use cluster::ClusterRecord;
 pub use commit::CommitRecord;
+pub use controller::{ControllerRecord, DrainRecord};
+pub use coordinator::CoordinatorRecord;
 pub use fold::FoldRecord;
-pub use partition::{EpochStart, PartitionRecord, TailEntry};
+pub use partition::{EpochStart, Opener, PartitionRecord, TailEntry, WalHolder};
 pub use topic::TopicRecord;
 
 /// Kinds of stored records. A number is never given to another kind.
@@ -22,6 +26,9 @@ mod kind {
     pub const TOPIC: u8 = 4;
     pub const PARTITION: u8 = 5;
     pub const PRODUCER_IDS: u8 = 6;
+    pub const CONTROLLER: u8 = 7;
+    pub const DRAIN: u8 = 8;
+    pub const COORDINATOR: u8 = 9;
     pub const FOLD: u8 = 10;
 }
 pub(crate) use kind::PRODUCER_IDS;

@@ -3,6 +3,7 @@
 use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
 use alluvium_common::offset::Offset;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::kind;
 use crate::value::StoredRecord;
@@ -15,9 +16,9 @@ pub const EPOCH_HISTORY_MAX: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct PartitionRecord {
-    /// The broker that leads it.
+    /// The broker whose duty it is to lead. It does so once it has opened the partition, see [`Self::open_by`].
     pub leader: BrokerId,
-    /// Moves with every change of leadership and every restart of the leader.
+    /// Raised by every opening: by a new leader, and by the old one in a new session. -1 before the first.
     pub leader_epoch: LeaderEpoch,
     /// Which leader epoch began at which offset, oldest first; only epochs that hold records, and the current.
     pub epoch_history: Vec<EpochStart>,
@@ -25,6 +26,25 @@ pub struct PartitionRecord {
     pub log_start: Offset,
     /// The commit logs that may hold offsets of this partition, oldest first.
     pub tail: Vec<TailEntry>,
+    /// To whom the leader shall hand the partition over.
+    pub moving_to: Option<BrokerId>,
+    /// Whose write-ahead log may hold acknowledged records that are not committed.
+    pub wal: Option<WalHolder>,
+}
+
+/// The data folder, by its instance id, whose write-ahead log may hold acknowledged records of a partition beyond
+/// what is committed. Only a broker with that folder may open the partition, or they would be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalHolder(pub Uuid);
+
+impl WalHolder {
+    /// Records of version 1 did not say: only the broker that led may open the partition, whatever its folder.
+    const UNTOLD: Self = Self(Uuid::nil());
+
+    /// Whether a broker with the data folder `instance_id` has that log.
+    pub fn is(self, instance_id: Uuid) -> bool {
+        self == Self::UNTOLD || self.0 == instance_id
+    }
 }
 
 /// The first offset of a leader epoch.
@@ -50,32 +70,63 @@ pub struct TailEntry {
 }
 
 impl PartitionRecord {
-    /// A new partition, led by `leader` whose next commit is `first_seq`.
-    pub fn new(leader: BrokerId, broker_epoch: BrokerEpoch, first_seq: u64) -> Self {
+    /// A new partition, which `leader` shall open.
+    pub fn new(leader: BrokerId) -> Self {
         Self {
             leader,
-            leader_epoch: LeaderEpoch(0),
-            epoch_history: vec![EpochStart {
-                leader_epoch: LeaderEpoch(0),
-                start: Offset::ZERO,
-            }],
+            leader_epoch: LeaderEpoch(-1),
+            epoch_history: Vec::new(),
             log_start: Offset::ZERO,
-            tail: vec![TailEntry {
-                broker_id: leader,
-                broker_epoch,
-                first_seq,
-                last_seq: None,
-            }],
+            tail: Vec::new(),
+            moving_to: None,
+            wal: None,
         }
     }
 
-    /// Leadership by a new session, whose records begin at `end`. `holds` says which of the former commit logs
-    /// hold records of this partition and up to which entry; the others are forgotten.
+    /// The session that has opened the partition and has not given it away. Whether that session still lasts is
+    /// another question.
+    pub fn open_by(&self) -> Option<(BrokerId, BrokerEpoch)> {
+        let last = self.tail.last()?;
+        let open = last.last_seq.is_none() && last.broker_id == self.leader;
+        open.then_some((last.broker_id, last.broker_epoch))
+    }
+
+    /// Another broker shall open the partition, because its leader's session is over.
     #[must_use]
-    pub fn taken_over(
+    pub fn assigned_to(&self, leader: BrokerId) -> Self {
+        Self {
+            leader,
+            moving_to: None,
+            ..self.clone()
+        }
+    }
+
+    /// The leader has committed all that it appended, `last_seq` being the last entry of its commit log then, and
+    /// leaves the partition to `leader`. `holds`: whether its session appended anything.
+    #[must_use]
+    pub fn handed_over(&self, leader: BrokerId, last_seq: Option<u64>, holds: bool) -> Self {
+        let mut tail = self.tail.clone();
+        match (tail.last_mut(), last_seq) {
+            (Some(own), Some(last_seq)) if holds && last_seq >= own.first_seq => {
+                own.last_seq = Some(last_seq);
+            }
+            _ => drop(tail.pop()),
+        }
+        Self {
+            leader,
+            tail,
+            moving_to: None,
+            wal: None,
+            ..self.clone()
+        }
+    }
+
+    /// Opened by a new session, whose records begin at `end`. `holds` says which of the former commit logs hold
+    /// records of this partition and up to which entry; the others are forgotten.
+    #[must_use]
+    pub fn opened(
         &self,
-        leader: BrokerId,
-        broker_epoch: BrokerEpoch,
+        by: &Opener,
         end: Offset,
         holds: impl Fn(&TailEntry) -> Option<(u64, u64)>,
     ) -> Self {
@@ -105,24 +156,40 @@ impl PartitionRecord {
             })
             .collect();
         tail.push(TailEntry {
-            broker_id: leader,
-            broker_epoch,
-            first_seq: 0,
+            broker_id: by.broker_id,
+            broker_epoch: by.broker_epoch,
+            first_seq: by.first_seq,
             last_seq: None,
         });
         Self {
-            leader,
+            leader: by.broker_id,
             leader_epoch,
             epoch_history,
             log_start: self.log_start,
             tail,
+            moving_to: None,
+            wal: by.wal,
         }
     }
 }
 
+/// The session that opens a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opener {
+    /// Its broker.
+    pub broker_id: BrokerId,
+    /// Its epoch.
+    pub broker_epoch: BrokerEpoch,
+    /// The first entry of its commit log that may hold the partition.
+    pub first_seq: u64,
+    /// Its write-ahead log, if that will take, or still has, records of the partition.
+    pub wal: Option<WalHolder>,
+}
+
 impl StoredRecord for PartitionRecord {
     const KIND: u8 = kind::PARTITION;
-    const VERSION: u8 = 1;
+    /// 2: `moving_to` and `wal`.
+    const VERSION: u8 = 2;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +201,14 @@ struct Stored {
     log_start: i64,
     /// Broker id, broker epoch, first and last sequence.
     tail: Vec<(i32, i64, u64, Option<u64>)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moving_to: Option<i32>,
+    #[serde(default = "untold")]
+    wal: Option<Uuid>,
+}
+
+fn untold() -> Option<Uuid> {
+    Some(WalHolder::UNTOLD.0)
 }
 
 impl From<PartitionRecord> for Stored {
@@ -159,6 +234,8 @@ impl From<PartitionRecord> for Stored {
                     )
                 })
                 .collect(),
+            moving_to: record.moving_to.map(|broker_id| broker_id.0),
+            wal: record.wal.map(|holder| holder.0),
         }
     }
 }
@@ -189,6 +266,8 @@ impl TryFrom<Stored> for PartitionRecord {
             epoch_history: epochs.collect::<Result<_, String>>()?,
             log_start: offset(stored.log_start)?,
             tail: tail.collect(),
+            moving_to: stored.moving_to.map(BrokerId),
+            wal: stored.wal.map(WalHolder),
         })
     }
 }
@@ -202,12 +281,24 @@ mod tests {
         Offset::new(value).expect("offset")
     }
 
+    fn opener(broker_epoch: i64) -> Opener {
+        Opener {
+            broker_id: BrokerId(1),
+            broker_epoch: BrokerEpoch(broker_epoch),
+            first_seq: 3,
+            wal: None,
+        }
+    }
+
     #[test]
-    fn take_over_keeps_logs_with_records_only() {
-        let broker = BrokerId(1);
-        let first = PartitionRecord::new(broker, BrokerEpoch(5), 3);
+    fn opening_keeps_logs_with_records_only() {
+        let new = PartitionRecord::new(BrokerId(1));
+        assert_eq!(new.open_by(), None);
+        let first = new.opened(&opener(5), offset(0), |_| None);
+        assert_eq!(first.leader_epoch, LeaderEpoch(0));
+        assert_eq!(first.open_by(), Some((BrokerId(1), BrokerEpoch(5))));
         let holds = |entry: &TailEntry| (entry.broker_epoch == BrokerEpoch(5)).then_some((4, 9));
-        let second = first.taken_over(broker, BrokerEpoch(8), offset(100), holds);
+        let second = first.opened(&opener(8), offset(100), holds);
         assert_eq!(second.leader_epoch, LeaderEpoch(1));
         assert_eq!(second.tail.len(), 2);
         assert_eq!(
@@ -215,35 +306,80 @@ mod tests {
             (4, Some(9))
         );
         // The second session wrote nothing: neither its log nor its epoch is kept.
-        let third = second.taken_over(broker, BrokerEpoch(11), offset(100), holds);
-        assert_eq!(
-            third
-                .tail
-                .iter()
-                .map(|e| e.broker_epoch.0)
-                .collect::<Vec<_>>(),
-            [5, 11]
-        );
-        let epochs: Vec<_> = third
-            .epoch_history
-            .iter()
-            .map(|e| (e.leader_epoch.0, e.start.get()))
-            .collect();
+        let third = second.opened(&opener(11), offset(100), holds);
+        let logs = third.tail.iter().map(|entry| entry.broker_epoch.0);
+        assert_eq!(logs.collect::<Vec<_>>(), [5, 11]);
+        let epochs = third.epoch_history.iter();
+        let epochs: Vec<_> = epochs.map(|e| (e.leader_epoch.0, e.start.get())).collect();
         assert_eq!(epochs, [(0, 0), (2, 100)]);
     }
 
     #[test]
+    fn a_partition_that_was_given_away_is_open_no_more() {
+        let wal = Some(WalHolder(Uuid::from_u128(7)));
+        let by = Opener { wal, ..opener(5) };
+        let open = PartitionRecord::new(BrokerId(1)).opened(&by, offset(0), |_| None);
+        let moving = PartitionRecord {
+            moving_to: Some(BrokerId(2)),
+            ..open.clone()
+        };
+        let moved = moving.handed_over(BrokerId(2), Some(9), true);
+        assert_eq!((moved.leader, moved.moving_to), (BrokerId(2), None));
+        assert_eq!((moved.open_by(), moved.wal), (None, None));
+        assert_eq!(moved.tail[0].last_seq, Some(9));
+        // What was never written to leaves no trace.
+        for (last_seq, holds) in [(Some(9), false), (Some(2), true), (None, true)] {
+            let moved = moving.handed_over(BrokerId(2), last_seq, holds);
+            assert_eq!(moved.tail, []);
+        }
+        // Of a leader that is gone the log is still named, whoever comes next.
+        let assigned = moving.assigned_to(BrokerId(3));
+        assert_eq!((assigned.open_by(), assigned.moving_to), (None, None));
+        assert_eq!((assigned.tail.len(), assigned.wal), (1, wal));
+    }
+
+    #[test]
     fn records_come_back() {
-        let record = PartitionRecord::new(BrokerId(1), BrokerEpoch(5), 3);
+        let record = PartitionRecord {
+            moving_to: Some(BrokerId(2)),
+            wal: Some(WalHolder(Uuid::from_u128(7))),
+            ..PartitionRecord::new(BrokerId(1)).opened(&opener(5), offset(0), |_| None)
+        };
         assert_eq!(value::decode(&value::encode(&record)), Ok(record));
+    }
+
+    /// They may name a write-ahead log, so only the leader of then may go on.
+    #[test]
+    fn records_of_version_one_are_read_with_care() {
+        #[derive(Serialize, Deserialize)]
+        struct Version1 {
+            leader: i32,
+            leader_epoch: i32,
+            epochs: Vec<(i32, i64)>,
+            log_start: i64,
+            tail: Vec<(i32, i64, u64, Option<u64>)>,
+        }
+        impl StoredRecord for Version1 {
+            const KIND: u8 = kind::PARTITION;
+            const VERSION: u8 = 1;
+        }
+        let old = value::encode(&Version1 {
+            leader: 1,
+            leader_epoch: 4,
+            epochs: vec![(4, 7)],
+            log_start: 2,
+            tail: vec![(1, 9, 0, None)],
+        });
+        let record: PartitionRecord = value::decode(&old).expect("read");
+        assert_eq!(record.open_by(), Some((BrokerId(1), BrokerEpoch(9))));
+        assert!(record.wal.expect("may be").is(Uuid::from_u128(3)));
     }
 
     #[test]
     fn the_epoch_history_is_bounded() {
-        let broker = BrokerId(1);
-        let mut record = PartitionRecord::new(broker, BrokerEpoch(5), 0);
-        for n in 1..1000 {
-            record = record.taken_over(broker, BrokerEpoch(5 + n), offset(n), |_| None);
+        let mut record = PartitionRecord::new(BrokerId(1));
+        for n in 0..1000 {
+            record = record.opened(&opener(5 + n), offset(n), |_| None);
         }
         assert_eq!(record.epoch_history.len(), EPOCH_HISTORY_MAX);
         let newest = EpochStart {

@@ -76,6 +76,11 @@ impl Faults {
         self.script.lock().extend(faults);
     }
 
+    /// Forgets what is left of the script.
+    pub fn clear(&self) {
+        self.script.lock().clear();
+    }
+
     /// Leaves the calls that no script decides to chance.
     pub fn set_rates(&self, rates: FaultRates) {
         *self.rates.lock() = rates;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use alluvium_common::epoch::BrokerEpoch;
 use bytes::Bytes;
 
 /// A point in the store's one history. A new store stands at 1; every transaction that writes moves it
@@ -20,6 +21,19 @@ impl Revision {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+/// A broker epoch is the revision that created the session's key.
+impl From<Revision> for BrokerEpoch {
+    fn from(revision: Revision) -> Self {
+        Self(i64::try_from(revision.0).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<BrokerEpoch> for Revision {
+    fn from(epoch: BrokerEpoch) -> Self {
+        Self(epoch.0.unsigned_abs())
     }
 }
 

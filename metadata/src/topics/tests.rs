@@ -28,6 +28,8 @@ async fn broker(store: &Arc<dyn MetadataStore>) -> Broker {
         instance_id: Uuid::from_u128(1),
         version: "0".to_owned(),
         started_ms: 0,
+        rpc: None,
+        draining: false,
     };
     let ttl = Duration::from_secs(9);
     let session = Arc::new(
@@ -53,6 +55,23 @@ async fn broker(store: &Arc<dyn MetadataStore>) -> Broker {
     }
 }
 
+/// Places every partition at this broker.
+fn here(_: TopicId, partitions: Range<i32>) -> Vec<BrokerId> {
+    partitions.map(|_| BrokerId(1)).collect()
+}
+
+/// What stands in the store.
+async fn partitions(broker: &Broker) -> Vec<(TopicPartition, PartitionRecord)> {
+    let keys = Keys::new("test");
+    let (_, kvs) = broker.store.list(keys.partitions()).await.expect("read");
+    kvs.iter()
+        .map(|kv| {
+            let tp = keys.parse_partition(&kv.key).expect("a partition's key");
+            (tp, value::decode(&kv.value).expect("record"))
+        })
+        .collect()
+}
+
 fn store() -> Arc<dyn MetadataStore> {
     Arc::new(MemoryStore::new())
 }
@@ -75,7 +94,7 @@ async fn a_created_topic_is_seen_with_all_its_partitions() {
     let broker = broker(&store()).await;
     let (record, revision) = broker
         .writer
-        .create(new_topic("orders", 110), 7)
+        .create(new_topic("orders", 110), &here)
         .await
         .expect("created");
     broker.view.reached(revision).await;
@@ -88,14 +107,14 @@ async fn a_created_topic_is_seen_with_all_its_partitions() {
         topics.with_id(record.topic_id).map(|t| t.partition_count),
         Some(110)
     );
-    let partitions = broker.writer.partitions().await.expect("partitions");
+    let partitions = partitions(&broker).await;
     assert_eq!(partitions.len(), 110);
-    let (_, first, _) = &partitions[0];
-    assert_eq!(
-        (first.leader, first.leader_epoch),
-        (BrokerId(1), LeaderEpoch(0))
-    );
-    assert_eq!(first.tail[0].first_seq, 7);
+    let (tp, first) = &partitions[0];
+    assert_eq!((first.leader, first.open_by()), (BrokerId(1), None));
+    assert_eq!(first.leader_epoch, LeaderEpoch(-1));
+    let seen = broker.view.picture();
+    assert_eq!(seen.partitions.of(record.topic_id).count(), 110);
+    assert_eq!(&seen.partitions.get(*tp).expect("seen").record, first);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,10 +122,10 @@ async fn names_are_unique_and_may_not_collide() {
     let broker = broker(&store()).await;
     let (_, revision) = broker
         .writer
-        .create(new_topic("a.b", 1), 0)
+        .create(new_topic("a.b", 1), &here)
         .await
         .expect("created");
-    let again = broker.writer.create(new_topic("a.b", 1), 0).await;
+    let again = broker.writer.create(new_topic("a.b", 1), &here).await;
     assert!(matches!(again, Err(TopicError::Exists(_))), "{again:?}");
     broker.view.reached(revision).await;
     let collides = broker
@@ -130,7 +149,7 @@ async fn a_topic_created_again_is_another_one() {
     let broker = broker(&store()).await;
     let (first, _) = broker
         .writer
-        .create(new_topic("orders", 3), 0)
+        .create(new_topic("orders", 3), &here)
         .await
         .expect("created");
     broker
@@ -138,19 +157,12 @@ async fn a_topic_created_again_is_another_one() {
         .delete(&name("orders"))
         .await
         .expect("deleted");
-    assert!(
-        broker
-            .writer
-            .partitions()
-            .await
-            .expect("partitions")
-            .is_empty()
-    );
+    assert!(partitions(&broker).await.is_empty());
     let unknown = broker.writer.delete(&name("orders")).await;
     assert!(matches!(unknown, Err(TopicError::Unknown)), "{unknown:?}");
     let (second, revision) = broker
         .writer
-        .create(new_topic("orders", 1), 0)
+        .create(new_topic("orders", 1), &here)
         .await
         .expect("created");
     assert_ne!(first.topic_id, second.topic_id);
@@ -163,20 +175,20 @@ async fn partitions_are_added_never_taken_away() {
     let broker = broker(&store()).await;
     broker
         .writer
-        .create(new_topic("orders", 2), 0)
+        .create(new_topic("orders", 2), &here)
         .await
         .expect("created");
     let (record, _) = broker
         .writer
-        .create_partitions(&name("orders"), 5, 3)
+        .create_partitions(&name("orders"), 5, &here)
         .await
         .expect("added");
     assert_eq!(record.partition_count, 5);
-    assert_eq!(
-        broker.writer.partitions().await.expect("partitions").len(),
-        5
-    );
-    let fewer = broker.writer.create_partitions(&name("orders"), 5, 3).await;
+    assert_eq!(partitions(&broker).await.len(), 5);
+    let fewer = broker
+        .writer
+        .create_partitions(&name("orders"), 5, &here)
+        .await;
     assert!(
         matches!(fewer, Err(TopicError::InvalidPartitions(_))),
         "{fewer:?}"
@@ -188,7 +200,7 @@ async fn settings_are_checked_before_they_are_stored() {
     let broker = broker(&store()).await;
     broker
         .writer
-        .create(new_topic("orders", 1), 0)
+        .create(new_topic("orders", 1), &here)
         .await
         .expect("created");
     let set = |key: &'static str, value: &'static str| {
@@ -231,7 +243,7 @@ async fn the_log_start_never_moves_back() {
     let broker = broker(&store()).await;
     let (record, _) = broker
         .writer
-        .create(new_topic("orders", 1), 0)
+        .create(new_topic("orders", 1), &here)
         .await
         .expect("created");
     let tp = TopicPartition::new(record.topic_id, PartitionIndex(0));
@@ -256,19 +268,13 @@ async fn a_session_that_is_over_changes_no_partition() {
     let old = broker(&store).await;
     let (_, revision) = old
         .writer
-        .create(new_topic("orders", 2), 0)
+        .create(new_topic("orders", 2), &here)
         .await
         .expect("created");
     let new = broker(&store).await;
     assert!(new.session.broker_epoch() > BrokerEpoch(0));
-    let create = old.writer.create(new_topic("late", 1), 0).await;
+    let create = old.writer.create(new_topic("late", 1), &here).await;
     assert!(matches!(create, Err(TopicError::Fenced)), "{create:?}");
-    let partitions = old.writer.partitions().await.expect("read");
-    let take_over = old.writer.take_over(&partitions).await;
-    assert!(
-        matches!(take_over, Err(TopicError::Fenced)),
-        "{take_over:?}"
-    );
     new.view.reached(revision).await;
     assert!(new.view.topics().named("late").is_none());
 }
@@ -278,7 +284,7 @@ async fn partitions_without_a_topic_are_removed() {
     let broker = broker(&store()).await;
     let (kept, revision) = broker
         .writer
-        .create(new_topic("kept", 2), 0)
+        .create(new_topic("kept", 2), &here)
         .await
         .expect("created");
     broker.view.reached(revision).await;
@@ -287,36 +293,32 @@ async fn partitions_without_a_topic_are_removed() {
     let seen_by = Op::get("nobody");
     broker
         .writer
-        .write_partitions(TopicId(Uuid::from_u128(9)), 0..3, 0, &never, seen_by)
+        .write_partitions(TopicId(Uuid::from_u128(9)), 0..3, &here, &never, seen_by)
         .await
         .expect("written")
         .expect("guard held");
-    let removed = broker
-        .writer
-        .remove_orphans(&broker.view.topics())
-        .await
-        .expect("removed");
-    assert_eq!(removed, 1);
-    let left = broker.writer.partitions().await.expect("partitions");
-    assert!(left.iter().all(|(tp, ..)| tp.topic_id == kept.topic_id));
+    assert_eq!(partitions(&broker).await.len(), 5);
+    let removed = broker.writer.remove_orphans(TopicId(Uuid::from_u128(9)));
+    removed.await.expect("removed");
+    let left = partitions(&broker).await;
+    assert!(left.iter().all(|(tp, _)| tp.topic_id == kept.topic_id));
     assert_eq!(left.len(), 2);
-    drop(broker.store);
 }
 
 /// Everything that a topic goes through, and what must stand in between.
 async fn a_life(broker: &Broker) {
     let (writer, view) = (&broker.writer, &broker.view);
     let (created, revision) = writer
-        .create(new_topic("orders", 110), 0)
+        .create(new_topic("orders", 110), &here)
         .await
         .expect("created");
     view.reached(revision).await;
-    let again = writer.create(new_topic("orders", 1), 0).await;
+    let again = writer.create(new_topic("orders", 1), &here).await;
     assert!(matches!(again, Err(TopicError::Exists(_))), "{again:?}");
-    assert_eq!(writer.partitions().await.expect("read").len(), 110);
+    assert_eq!(partitions(broker).await.len(), 110);
 
     let (_, revision) = writer
-        .create_partitions(&created.name, 112, 0)
+        .create_partitions(&created.name, 112, &here)
         .await
         .expect("added");
     view.reached(revision).await;
@@ -345,33 +347,10 @@ async fn a_life(broker: &Broker) {
     let tp = TopicPartition::new(created.topic_id, PartitionIndex(3));
     let at = |value| Offset::new(value).expect("offset");
     assert_eq!(writer.set_log_start(tp, at(9)).await.expect("moved"), at(9));
-    let taken_over: Vec<_> = writer
-        .partitions()
-        .await
-        .expect("read")
-        .into_iter()
-        .map(|(tp, record, revision)| {
-            let leader = record.leader;
-            (
-                tp,
-                record.taken_over(leader, BrokerEpoch(99), at(10), |_| None),
-                revision,
-            )
-        })
-        .collect();
-    assert_eq!(taken_over.len(), 112);
-    writer.take_over(&taken_over).await.expect("taken over");
-    let partitions = writer.partitions().await.expect("read");
-    assert!(
-        partitions
-            .iter()
-            .all(|(_, record, _)| record.leader_epoch == LeaderEpoch(1))
-    );
-
     let (_, revision) = writer.delete(&created.name).await.expect("deleted");
     view.reached(revision).await;
     assert!(view.topics().named("orders").is_none());
-    assert!(writer.partitions().await.expect("read").is_empty());
+    assert!(partitions(broker).await.is_empty());
     let again = writer.delete(&created.name).await;
     assert!(matches!(again, Err(TopicError::Unknown)), "{again:?}");
 }
@@ -380,7 +359,7 @@ async fn a_life(broker: &Broker) {
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_changes_nothing() {
     for fault in [Fault::ReplyLost, Fault::RequestLost, Fault::Refused] {
-        for calls_before in 0..13 {
+        for calls_before in 0..11 {
             let faults = Faults::new(SeededRandom::new(1));
             let store: Arc<dyn MetadataStore> =
                 Arc::new(FaultyStore::new(store(), Arc::clone(&faults)));
@@ -397,7 +376,7 @@ async fn a_session_that_is_over_changes_no_topic() {
     let old = broker(&store).await;
     let (topic, _) = old
         .writer
-        .create(new_topic("orders", 1), 0)
+        .create(new_topic("orders", 1), &here)
         .await
         .expect("created");
     let _new = broker(&store).await;
@@ -410,7 +389,7 @@ async fn a_session_that_is_over_changes_no_topic() {
     let tp = TopicPartition::new(topic.topic_id, PartitionIndex(0));
     let moved = old.writer.set_log_start(tp, Offset::ZERO.next()).await;
     assert!(matches!(moved, Err(TopicError::Fenced)), "{moved:?}");
-    let added = old.writer.create_partitions(&topic.name, 2, 0).await;
+    let added = old.writer.create_partitions(&topic.name, 2, &here).await;
     assert!(matches!(added, Err(TopicError::Fenced)), "{added:?}");
     let deleted = old.writer.delete(&topic.name).await;
     assert!(matches!(deleted, Err(TopicError::Fenced)), "{deleted:?}");
@@ -420,10 +399,10 @@ async fn a_session_that_is_over_changes_no_topic() {
 #[tokio::test(start_paused = true)]
 async fn one_of_many_creates_wins_and_the_others_leave_nothing() {
     let broker = broker(&store()).await;
-    let creates = (0..8).map(|_| broker.writer.create(new_topic("orders", 3), 0));
+    let creates = (0..8).map(|_| broker.writer.create(new_topic("orders", 3), &here));
     let results = futures::future::join_all(creates).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    assert_eq!(broker.writer.partitions().await.expect("read").len(), 3);
+    assert_eq!(partitions(&broker).await.len(), 3);
 }
 
 #[test]

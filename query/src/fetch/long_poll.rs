@@ -11,7 +11,7 @@ use crate::metrics::ReadMetrics;
 
 /// Reads, and as long as that is not enough waits for more, until the request's time is over. Wakes
 /// when the missing bytes have become readable in all partitions together, and then reads only those
-/// that moved.
+/// that moved; and when this broker can no longer prove that it leads (F3), to refuse those at whose end it waits.
 pub(super) async fn run(poll: &mut Poll<'_>, request: &FetchRequest) {
     let deadline = Instant::now() + request.max_wait;
     poll.read_all().await;
@@ -23,15 +23,21 @@ pub(super) async fn run(poll: &mut Poll<'_>, request: &FetchRequest) {
     let (registrations, places) = register(poll, &waiter);
     let mut stopping = poll.fetcher().stopping.subscribe();
     loop {
-        let in_time = tokio::select! {
-            ready = timeout_at(deadline, waiter.ready()) => ready.is_ok(),
+        let proved_until = poll.fetcher().reader.guard().proved_until();
+        let wake_at = proved_until.map_or(deadline, |until| until.min(deadline));
+        let stopped = tokio::select! {
+            _ = timeout_at(wake_at, waiter.ready()) => false,
             // The sender lives as long as the fetcher, which this fetch borrows.
-            _ = stopping.wait_for(|stopping| *stopping) => false,
+            _ = stopping.wait_for(|stopping| *stopping) => true,
         };
+        let doubtful = !poll.fetcher().reader.guard().is_proved();
+        if doubtful {
+            poll.read(poll.empty()).await;
+        }
         let moved = waiter.take(missing(poll, request));
         let moved = moved.into_iter().filter_map(|key| places.get(key as usize));
         poll.read(moved.copied().collect()).await;
-        if !in_time || is_enough(poll, request) {
+        if stopped || doubtful || Instant::now() >= deadline || is_enough(poll, request) {
             break;
         }
         waiter.want(missing(poll, request));

@@ -15,6 +15,8 @@ mod plan;
 pub mod session;
 
 #[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

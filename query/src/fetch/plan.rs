@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt};
 
 use super::{FetchError, FetchPartition, FetchRequest, Fetcher, PartitionRead, TopicResolver};
 use crate::error::ReadError;
+use crate::guard::check_end;
 use crate::leader_epoch::check_current;
 use crate::log_reader::{Isolation, LogRead, Pending, ReadRequest, Started};
 
@@ -212,6 +213,15 @@ impl<'a> Poll<'a> {
         Ok(started)
     }
 
+    /// The partitions that have given nothing so far.
+    pub(super) fn empty(&self) -> Vec<usize> {
+        let results = self.results.iter().enumerate();
+        results
+            .filter(|(_, result)| result.as_ref().is_ok_and(|got| got.read.size_bytes == 0))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
     /// Everything that is checked before a read, in Kafka's order.
     fn check(&self, log: &PartitionLog, partition: &FetchPartition) -> Result<Offset, Stop> {
         check_current(log, partition.current_leader_epoch).map_err(Stop::Error)?;
@@ -224,8 +234,12 @@ impl<'a> Poll<'a> {
             return Ok(from);
         };
         match log.epochs.end_of(epoch, offsets.log_end) {
-            None => Err(out_of_range),
+            None => {
+                check_end(self.fetcher.reader.guard(), log).map_err(Stop::Error)?;
+                Err(out_of_range)
+            }
             Some(end) if end.leader_epoch < epoch || end.end_offset < from => {
+                check_end(self.fetcher.reader.guard(), log).map_err(Stop::Error)?;
                 Err(Stop::Diverging(Box::new(PartitionRead {
                     read: LogRead {
                         offsets,

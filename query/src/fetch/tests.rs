@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::testing::{BatchSpec, EPOCH, TestBroker, TestLog, offset, tp};
 
-struct Names(HashMap<&'static str, TopicId>);
+pub(super) struct Names(HashMap<&'static str, TopicId>);
 
 impl TopicResolver for Names {
     fn resolve(&self, topic: &TopicKey) -> Option<TopicId> {
@@ -21,11 +21,11 @@ impl TopicResolver for Names {
     }
 }
 
-fn names() -> Names {
+pub(super) fn names() -> Names {
     Names(HashMap::from([("t", tp(0).topic_id)]))
 }
 
-fn partition(partition: i32, fetch_offset: i64) -> FetchPartition {
+pub(super) fn partition(partition: i32, fetch_offset: i64) -> FetchPartition {
     FetchPartition {
         topic: TopicKey::Name("t".into()),
         partition: PartitionIndex(partition),
@@ -36,7 +36,7 @@ fn partition(partition: i32, fetch_offset: i64) -> FetchPartition {
     }
 }
 
-fn request(partitions: Vec<FetchPartition>) -> FetchRequest {
+pub(super) fn request(partitions: Vec<FetchPartition>) -> FetchRequest {
     FetchRequest {
         max_wait: Duration::ZERO,
         min_bytes: 1,
@@ -48,7 +48,7 @@ fn request(partitions: Vec<FetchPartition>) -> FetchRequest {
     }
 }
 
-fn waiting(partitions: Vec<FetchPartition>, min_bytes: usize) -> FetchRequest {
+pub(super) fn waiting(partitions: Vec<FetchPartition>, min_bytes: usize) -> FetchRequest {
     FetchRequest {
         max_wait: Duration::from_millis(500),
         min_bytes,
@@ -56,7 +56,7 @@ fn waiting(partitions: Vec<FetchPartition>, min_bytes: usize) -> FetchRequest {
     }
 }
 
-fn fetcher(broker: &TestBroker) -> Arc<Fetcher> {
+pub(super) fn fetcher(broker: &TestBroker) -> Arc<Fetcher> {
     Fetcher::new(
         Arc::clone(&broker.reader),
         FetchConfig::default(),
@@ -65,7 +65,7 @@ fn fetcher(broker: &TestBroker) -> Arc<Fetcher> {
 }
 
 /// `count` partitions with `batches` batches each, in the tail.
-fn filled(broker: &TestBroker, count: i32, batches: usize) -> Vec<TestLog> {
+pub(super) fn filled(broker: &TestBroker, count: i32, batches: usize) -> Vec<TestLog> {
     let mut logs: Vec<_> = (0..count).map(|index| broker.open(index)).collect();
     for log in &mut logs {
         for _ in 0..batches {

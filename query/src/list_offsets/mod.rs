@@ -14,11 +14,13 @@ use alluvium_cache::log::PartitionLog;
 use alluvium_common::clock::TimestampMs;
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::offset::{LogOffsets, Offset};
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::record_batch::DecodeLimits;
 use tokio::sync::Semaphore;
 
 use crate::error::ReadError;
+use crate::guard::check_end;
 use crate::leader_epoch::check_current;
 use crate::log_reader::{Isolation, LogReader};
 
@@ -43,6 +45,21 @@ pub enum OffsetSpec {
     EarliestPendingUpload,
     /// The first record at or after this time, in milliseconds since the Unix epoch.
     Timestamp(TimestampMs),
+}
+
+impl OffsetSpec {
+    /// Whether an answer says something about the end of the log.
+    fn is_about_the_end(self, found: Option<&FoundOffset>) -> bool {
+        match self {
+            OffsetSpec::Earliest | OffsetSpec::EarliestLocal => false,
+            OffsetSpec::Latest
+            | OffsetSpec::MaxTimestamp
+            | OffsetSpec::LatestTiered
+            | OffsetSpec::EarliestPendingUpload => true,
+            // A record that is there stays the first of its time; that there is none is said of all up to the end.
+            OffsetSpec::Timestamp(_) => found.is_none(),
+        }
+    }
 }
 
 /// A request no sentinel of Kafka's stands for.
@@ -106,30 +123,44 @@ impl OffsetFinder {
     ) -> Result<Option<FoundOffset>, ReadError> {
         let log = self.reader.log(&tp)?;
         check_current(&log, current_leader_epoch)?;
+        let found = self.look(&log, spec, isolation).await?;
         if let Some(reason) = log.tail.closed() {
             return Err(ReadError::Closed(reason));
         }
+        if spec.is_about_the_end(found.as_ref()) {
+            check_end(self.reader.guard(), &log)?;
+        }
+        Ok(found)
+    }
+
+    async fn look(
+        &self,
+        log: &Arc<PartitionLog>,
+        spec: OffsetSpec,
+        isolation: Isolation,
+    ) -> Result<Option<FoundOffset>, ReadError> {
         let offsets = log.tail.offsets();
         let upto = isolation.limit(&offsets);
-        let named = |offset| Some(name(&log, &offsets, offset));
+        let named = |offset| Some(name(log, &offsets, offset));
         Ok(match spec {
             OffsetSpec::Earliest => named(offsets.log_start),
+            OffsetSpec::Latest if seeded_bug::is("latest-is-log-end") => named(offsets.log_end),
             OffsetSpec::Latest => Some(FoundOffset {
                 leader_epoch: Some(log.tail.leader_epoch()),
-                ..name(&log, &offsets, upto)
+                ..name(log, &offsets, upto)
             }),
             OffsetSpec::EarliestLocal => {
                 let local = log.tail.start().max(offsets.log_start);
                 named(local.min(offsets.high_watermark))
             }
-            OffsetSpec::LatestTiered => last_uploaded(&log, &offsets).and_then(named),
+            OffsetSpec::LatestTiered => last_uploaded(log, &offsets).and_then(named),
             OffsetSpec::EarliestPendingUpload => {
                 let pending = log.tail.uploaded().max(offsets.log_start);
                 named(pending.min(offsets.high_watermark))
             }
-            OffsetSpec::MaxTimestamp => self.max_timestamp(&log, offsets.log_start, upto).await?,
+            OffsetSpec::MaxTimestamp => self.max_timestamp(log, offsets.log_start, upto).await?,
             OffsetSpec::Timestamp(timestamp) => {
-                self.first_since(&log, timestamp, offsets.log_start, upto)
+                self.first_since(log, timestamp, offsets.log_start, upto)
                     .await?
             }
         })

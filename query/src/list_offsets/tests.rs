@@ -219,3 +219,39 @@ fn sentinels_are_kafkas() {
     );
     assert_eq!(OffsetSpec::try_from(-7), Err(UnknownSpec(-7)));
 }
+
+/// F3
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_of_an_end_that_may_be_past() {
+    let broker = TestBroker::new(usize::MAX).await;
+    let mut log = broker.open(0);
+    broker.append(&mut log, &BatchSpec::of([10, 20, 30]), false);
+    let told = [
+        (OffsetSpec::Earliest, true),
+        (OffsetSpec::EarliestLocal, true),
+        (OffsetSpec::Timestamp(20), true),
+        (OffsetSpec::Timestamp(31), false),
+        (OffsetSpec::Latest, false),
+        (OffsetSpec::MaxTimestamp, false),
+        (OffsetSpec::LatestTiered, false),
+        (OffsetSpec::EarliestPendingUpload, false),
+    ];
+    let finder = finder(&broker);
+    let answered = async || {
+        let mut answered = Vec::new();
+        for (spec, _) in told {
+            let found = finder
+                .find(tp(0), spec, Isolation::ReadUncommitted, None)
+                .await;
+            answered.push(match found {
+                Ok(_) => (spec, true),
+                Err(ReadError::EndUnknown) => (spec, false),
+                Err(error) => panic!("{error}"),
+            });
+        }
+        answered
+    };
+    assert!(answered().await.iter().all(|(_, answered)| *answered));
+    broker.guard.prove_until(None);
+    assert_eq!(answered().await, told);
+}

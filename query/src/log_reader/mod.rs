@@ -17,11 +17,13 @@ use alluvium_cache::segment_cache::SegmentCache;
 use alluvium_cache::tail::{TailBatch, TailRead};
 use alluvium_common::offset::{LogOffsets, Offset};
 use alluvium_common::producer::ProducerId;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::record_batch::{PREFIX_BYTES, StoredBatch};
 use bytes::{Bytes, BytesMut};
 
 use crate::error::ReadError;
+use crate::guard::{LeaderGuard, check_end};
 use crate::metrics::ReadMetrics;
 use read_ahead::ReadAhead;
 
@@ -43,6 +45,7 @@ impl Isolation {
     /// First offset that the reader may not see.
     pub fn limit(self, offsets: &LogOffsets) -> Offset {
         match self {
+            _ if seeded_bug::is("serve-above-watermark") => offsets.log_end,
             Isolation::ReadUncommitted => offsets.high_watermark,
             Isolation::ReadCommitted => offsets.last_stable,
         }
@@ -118,7 +121,10 @@ impl LogRead {
         };
         let mut buffer = BytesMut::with_capacity(batches.iter().map(copied).sum());
         let mut cuts = Vec::new();
-        for batch in batches {
+        for (number, batch) in batches.iter().enumerate() {
+            if number == 1 && seeded_bug::is("reader-skips-batch") {
+                continue;
+            }
             buffer.extend_from_slice(batch.prefix());
             if is_small(batch) {
                 buffer.extend_from_slice(batch.body());
@@ -194,15 +200,22 @@ pub struct LogReader {
     logs: Arc<Logs>,
     cache: SegmentCache,
     read_ahead: ReadAhead,
+    guard: Arc<dyn LeaderGuard>,
     metrics: ReadMetrics,
 }
 
 impl LogReader {
-    /// A reader of `logs` whose segments are read through `cache`.
-    pub fn new(logs: Arc<Logs>, cache: SegmentCache, metrics: ReadMetrics) -> Arc<Self> {
+    /// A reader of `logs` whose segments are read through `cache`. Their ends are told while `guard` says so.
+    pub fn new(
+        logs: Arc<Logs>,
+        cache: SegmentCache,
+        guard: Arc<dyn LeaderGuard>,
+        metrics: ReadMetrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             logs,
             cache,
+            guard,
             read_ahead: ReadAhead::default(),
             metrics,
         })
@@ -211,6 +224,11 @@ impl LogReader {
     /// The counters.
     pub fn metrics(&self) -> &ReadMetrics {
         &self.metrics
+    }
+
+    /// Knows whether ends may be told.
+    pub fn guard(&self) -> &dyn LeaderGuard {
+        &*self.guard
     }
 
     /// The log of `tp`.
@@ -242,10 +260,17 @@ impl LogReader {
         if let Some(reason) = log.tail.closed() {
             return Err(ReadError::Closed(reason));
         }
-        if from < offsets.log_start || from > offsets.log_end {
+        if from < offsets.log_start {
             return Err(ReadError::OffsetOutOfRange { offsets });
         }
         let upto = request.isolation.limit(&offsets);
+        if from >= upto {
+            // "Nothing more", or "beyond the end": of the end that was read above.
+            check_end(self.guard(), log)?;
+        }
+        if from > offsets.log_end {
+            return Err(ReadError::OffsetOutOfRange { offsets });
+        }
         let nothing = request.max_bytes == 0 && !request.min_one_batch;
         if from >= upto || nothing {
             return Ok(Started::Done(LogRead::empty(offsets, from)));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Endpoint;
+use crate::client::Bootstrap;
 
 /// A log that speaks Kafka's protocol and keeps its data in object storage.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ pub enum Command {
     Consume(ConsumeArgs),
     /// List, describe and delete consumer groups.
     Group(GroupArgs),
+    /// List brokers, and have what they lead moved to others.
+    Broker(BrokerCommandArgs),
     /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
     /// metadata is embedded.
     Verify(Box<ServeArgs>),
@@ -137,14 +139,14 @@ pub struct ConfigArgs {
 /// How to reach a broker.
 #[derive(Debug, Clone, Args)]
 pub struct BrokerArgs {
-    /// Any broker of the cluster.
+    /// Some brokers of the cluster, separated by commas; one that answers is enough.
     #[arg(
         long,
-        value_name = "HOST:PORT",
+        value_name = "HOST:PORT,...",
         default_value = "localhost:9092",
         env = "ALLUVIUM_BOOTSTRAP"
     )]
-    pub bootstrap: Endpoint,
+    pub bootstrap: Bootstrap,
 }
 
 /// Arguments of `alluvium topic`.
@@ -245,6 +247,37 @@ pub struct ConsumeArgs {
     /// Print partition, offset, timestamp, key and headers too, as one JSON object on each line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `alluvium broker`.
+#[derive(Debug, Args)]
+pub struct BrokerCommandArgs {
+    /// Where.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: BrokerAction,
+}
+
+/// What can be done with brokers.
+#[derive(Debug, Subcommand)]
+pub enum BrokerAction {
+    /// List the brokers that are there.
+    List,
+    /// Have everything that a broker leads moved to others, and nothing given to it, until it is undrained.
+    Drain {
+        /// Its number.
+        id: i32,
+        /// Wait until it leads nothing.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Let a broker lead again.
+    Undrain {
+        /// Its number.
+        id: i32,
+    },
 }
 
 /// Arguments of `alluvium group`.

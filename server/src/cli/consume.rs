@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use alluvium_protocol::StrBytes;
-use alluvium_protocol::messages::FetchRequest;
 use alluvium_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use alluvium_protocol::messages::{FetchRequest, FetchResponse};
 use alluvium_segment::record_batch::{self, DecodeLimits, Record};
 use anyhow::{Context, bail};
 
 use super::args::ConsumeArgs;
-use crate::client::{Connection, EARLIEST, LATEST, check};
+use crate::client::{
+    Call, ClientError, Cluster, EARLIEST, LATEST, Leaders, Retries, check, passes,
+};
 
 /// Bytes asked for in one fetch.
 const FETCH_BYTES: i32 = 16 << 20;
@@ -22,7 +24,12 @@ const MAX_WAIT_MS: i32 = 500;
 const FETCH_BY_NAME: i16 = 12;
 
 struct Reader {
+    cluster: Cluster,
     topic: String,
+    /// Who leads the partitions, as long as nobody says otherwise.
+    leaders: Option<Leaders>,
+    /// Bounds how long some partition is not served.
+    retries: Retries,
     /// Next offset of each partition.
     next: BTreeMap<i32, i64>,
     /// Where each partition ended when reading began, if reading stops there.
@@ -33,16 +40,16 @@ struct Reader {
 
 /// Reads until the count, the end or an error.
 pub async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
-    let mut broker = Connection::open(&args.broker.bootstrap, "alluvium-consume").await?;
-    let mut reader = open(&mut broker, &args).await?;
+    let cluster = Cluster::open(&args.broker.bootstrap, "alluvium-consume").await?;
+    let mut reader = open(cluster, &args).await?;
     while reader.left > 0 && !reader.at_end() {
-        reader.fetch(&mut broker).await?;
+        reader.fetch().await?;
     }
     Ok(())
 }
 
-async fn open(broker: &mut Connection, args: &ConsumeArgs) -> anyhow::Result<Reader> {
-    let topic = broker.topic(&args.topic, false).await?;
+async fn open(mut cluster: Cluster, args: &ConsumeArgs) -> anyhow::Result<Reader> {
+    let topic = cluster.topic(&args.topic, false).await?;
     let mut indexes: Vec<_> = topic.partitions.iter().map(|p| p.partition_index).collect();
     if let Some(partition) = args.partition {
         if !indexes.contains(&partition) {
@@ -58,24 +65,20 @@ async fn open(broker: &mut Connection, args: &ConsumeArgs) -> anyhow::Result<Rea
             } else {
                 LATEST
             };
-            broker
-                .offsets(&args.topic, &indexes, start)
-                .await?
-                .into_iter()
-                .collect()
+            let indexes = indexes.iter().copied();
+            cluster.offsets(&args.topic, indexes, start).await?
         }
     };
     let ends = if args.exit_at_end {
-        broker
-            .offsets(&args.topic, &indexes, LATEST)
-            .await?
-            .into_iter()
-            .collect()
+        cluster.offsets(&args.topic, indexes, LATEST).await?
     } else {
         BTreeMap::new()
     };
     Ok(Reader {
+        cluster,
         topic: args.topic.clone(),
+        leaders: None,
+        retries: Retries::default(),
         next,
         ends,
         left: args.count.unwrap_or(u64::MAX),
@@ -92,7 +95,47 @@ impl Reader {
                 .all(|(partition, end)| self.next.get(partition) >= Some(end))
     }
 
-    async fn fetch(&mut self, broker: &mut Connection) -> anyhow::Result<()> {
+    /// One round of fetches, to all leaders at the same time. What one of them refuses because it does not lead any more
+    /// is asked of the next one.
+    async fn fetch(&mut self) -> anyhow::Result<()> {
+        let leaders = match self.leaders.take() {
+            Some(leaders) => leaders,
+            None => {
+                let partitions = self.next.keys().copied().collect();
+                self.cluster.leaders(&self.topic, &partitions).await?
+            }
+        };
+        let mut failed = leaders.leaderless.first().map(|partition| {
+            let what = format!("{}-{partition} has no leader", self.topic);
+            ClientError::NoLeader { what }
+        });
+        let calls = leaders.by_leader.iter();
+        let calls = calls.map(|(leader, led)| (*leader, self.request(led)));
+        let calls = calls.collect();
+        for (_, answered) in self.cluster.call_each(calls).await {
+            if let Err(error) = self.take(answered) {
+                failed = Some(passing(error)?);
+            }
+        }
+        match failed {
+            None => {
+                self.leaders = Some(leaders);
+                self.retries = Retries::default();
+            }
+            Some(error) => self.retries.wait(error).await?,
+        }
+        Ok(())
+    }
+
+    fn request(&self, partitions: &[i32]) -> Call<FetchRequest> {
+        let wanted = partitions.iter().filter_map(|partition| {
+            Some(FetchPartition {
+                partition: *partition,
+                fetch_offset: *self.next.get(partition)?,
+                partition_max_bytes: PARTITION_BYTES,
+                ..FetchPartition::default()
+            })
+        });
         let request = FetchRequest {
             max_wait_ms: MAX_WAIT_MS,
             min_bytes: 1,
@@ -100,34 +143,36 @@ impl Reader {
             session_epoch: -1,
             topics: vec![FetchTopic {
                 topic: StrBytes::copy_of(&self.topic),
-                partitions: self
-                    .next
-                    .iter()
-                    .map(|(partition, offset)| FetchPartition {
-                        partition: *partition,
-                        fetch_offset: *offset,
-                        partition_max_bytes: PARTITION_BYTES,
-                        ..FetchPartition::default()
-                    })
-                    .collect(),
+                partitions: wanted.collect(),
                 ..FetchTopic::default()
             }],
             ..FetchRequest::default()
         };
-        let response = broker.call_version(&request, FETCH_BY_NAME).await?;
+        Call {
+            request,
+            version: Some(FETCH_BY_NAME),
+        }
+    }
+
+    /// Prints what one leader answered, and tells the last failure of a partition.
+    fn take(&mut self, answered: Result<FetchResponse, ClientError>) -> anyhow::Result<()> {
+        let response = answered?;
         check(response.error_code, "fetch")?;
-        for answer in response
-            .responses
-            .into_iter()
-            .flat_map(|topic| topic.partitions)
-        {
+        let topics = response.responses.into_iter();
+        let mut last = Ok(());
+        for answer in topics.flat_map(|topic| topic.partitions) {
             let partition = answer.partition_index;
-            check(answer.error_code, &format!("{}-{partition}", self.topic))?;
-            if let Some(records) = answer.records {
-                self.print(partition, &records.into_bytes())?;
+            match check(answer.error_code, &format!("{}-{partition}", self.topic)) {
+                Err(error) if passes(&error) => last = Err(error.into()),
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    if let Some(records) = answer.records {
+                        self.print(partition, &records.into_bytes())?;
+                    }
+                }
             }
         }
-        Ok(())
+        last
     }
 
     fn print(&mut self, partition: i32, fetched: &bytes::Bytes) -> anyhow::Result<()> {
@@ -171,6 +216,15 @@ impl Reader {
         }
         out.write_all(b"\n")?;
         Ok(())
+    }
+}
+
+/// The failure, if it may pass.
+fn passing(error: anyhow::Error) -> anyhow::Result<ClientError> {
+    match error.downcast::<ClientError>() {
+        Ok(error) if passes(&error) => Ok(error),
+        Ok(error) => Err(error.into()),
+        Err(other) => Err(other),
     }
 }
 

@@ -5,53 +5,47 @@ use std::io;
 use alluvium_protocol::StrBytes;
 use alluvium_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use alluvium_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetFetchRequest,
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    ListGroupsRequest, OffsetFetchRequest, OffsetFetchResponse,
 };
 use anyhow::Context;
 
 use super::args::{GroupAction, GroupArgs};
 use super::output;
 use super::topic::refuse;
-use crate::client::{Connection, LATEST, check};
+use crate::client::{Call, Cluster, LATEST, check};
 
 /// The newest version of OffsetFetch that names topics; later ones give topic ids.
 const OFFSET_FETCH_BY_NAME: i16 = 9;
 
 /// Runs one action.
 pub async fn run(args: GroupArgs) -> anyhow::Result<()> {
-    let mut broker = Connection::open(&args.broker.bootstrap, "alluvium-group").await?;
+    let mut cluster = Cluster::open(&args.broker.bootstrap, "alluvium-group").await?;
     match args.action {
-        GroupAction::List => list(&mut broker).await,
+        GroupAction::List => list(&mut cluster).await,
         GroupAction::Describe { group } => {
-            let mut coordinator = coordinator(&mut broker, &group).await?;
-            describe_members(&mut coordinator, &group).await?;
-            describe_offsets(&mut coordinator, &mut broker, &group).await
+            describe_members(&mut cluster, &group).await?;
+            describe_offsets(&mut cluster, &group).await
         }
-        GroupAction::Delete { group } => {
-            let mut coordinator = coordinator(&mut broker, &group).await?;
-            delete(&mut coordinator, &group).await
-        }
+        GroupAction::Delete { group } => delete(&mut cluster, &group).await,
     }
 }
 
-async fn coordinator(broker: &mut Connection, group: &str) -> anyhow::Result<Connection> {
-    let endpoint = broker.group_coordinator(group).await?;
-    Connection::open(&endpoint, "alluvium-group")
-        .await
-        .with_context(|| format!("the coordinator of {group:?} cannot be reached"))
-}
-
-async fn list(broker: &mut Connection) -> anyhow::Result<()> {
-    let response = broker.call(&ListGroupsRequest::default()).await?;
-    refuse(response.error_code, None)?;
-    let mut rows: Vec<_> = response
-        .groups
-        .into_iter()
-        .map(|group| {
+/// Every broker knows the groups that it coordinates.
+async fn list(cluster: &mut Cluster) -> anyhow::Result<()> {
+    cluster.metadata(Some(&[]), false).await?;
+    let ask = |id| (id, newest(ListGroupsRequest::default()));
+    let calls = cluster.brokers().map(ask).collect();
+    let mut rows = Vec::new();
+    for (id, answered) in cluster.call_each(calls).await {
+        let of_broker = || format!("groups of broker {id}");
+        let response = answered.with_context(of_broker)?;
+        check(response.error_code, &of_broker())?;
+        rows.extend(response.groups.into_iter().map(|group| {
             [group.group_id, group.group_state, group.protocol_type]
                 .map(|text| text.as_str().to_owned())
-        })
-        .collect();
+        }));
+    }
     rows.sort();
     output::table(
         &mut io::stdout().lock(),
@@ -61,12 +55,25 @@ async fn list(broker: &mut Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn describe_members(coordinator: &mut Connection, group: &str) -> anyhow::Result<()> {
+fn newest<R>(request: R) -> Call<R> {
+    Call {
+        request,
+        version: None,
+    }
+}
+
+async fn describe_members(cluster: &mut Cluster, group: &str) -> anyhow::Result<()> {
     let request = DescribeGroupsRequest {
         groups: vec![StrBytes::copy_of(group)],
         include_authorized_operations: false,
     };
-    for described in coordinator.call(&request).await?.groups {
+    let code = |response: &DescribeGroupsResponse| {
+        let first = response.groups.first();
+        first.map_or(0, |group| group.error_code)
+    };
+    let call = newest(request);
+    let response = cluster.ask_coordinator(group, &call, code).await?;
+    for described in response.groups {
         refuse(described.error_code, described.error_message)?;
         println!(
             "state {}, assignor {:?}",
@@ -90,11 +97,7 @@ async fn describe_members(coordinator: &mut Connection, group: &str) -> anyhow::
     Ok(())
 }
 
-async fn describe_offsets(
-    coordinator: &mut Connection,
-    broker: &mut Connection,
-    group: &str,
-) -> anyhow::Result<()> {
+async fn describe_offsets(cluster: &mut Cluster, group: &str) -> anyhow::Result<()> {
     let request = OffsetFetchRequest {
         groups: vec![OffsetFetchRequestGroup {
             group_id: StrBytes::copy_of(group),
@@ -103,21 +106,24 @@ async fn describe_offsets(
         }],
         ..OffsetFetchRequest::default()
     };
-    let response = coordinator
-        .call_version(&request, OFFSET_FETCH_BY_NAME)
-        .await?;
+    let call = Call {
+        request,
+        version: Some(OFFSET_FETCH_BY_NAME),
+    };
+    let code = |response: &OffsetFetchResponse| {
+        let first = response.groups.first();
+        first.map_or(0, |group| group.error_code)
+    };
+    let response = cluster.ask_coordinator(group, &call, code).await?;
     let mut rows = Vec::new();
     for group in response.groups {
         check(group.error_code, "committed offsets")?;
         for topic in group.topics {
             let indexes: Vec<_> = topic.partitions.iter().map(|p| p.partition_index).collect();
-            let ends = broker.offsets(&topic.name, &indexes, LATEST).await?;
+            let ends = cluster.offsets(&topic.name, indexes, LATEST).await?;
             for partition in topic.partitions {
                 let index = partition.partition_index;
-                let end = ends
-                    .iter()
-                    .find(|(p, _)| *p == index)
-                    .map_or(0, |(_, end)| *end);
+                let end = ends.get(&index).copied().unwrap_or_default();
                 rows.push([
                     topic.name.as_str().to_owned(),
                     index.to_string(),
@@ -136,11 +142,17 @@ async fn describe_offsets(
     Ok(())
 }
 
-async fn delete(coordinator: &mut Connection, group: &str) -> anyhow::Result<()> {
+async fn delete(cluster: &mut Cluster, group: &str) -> anyhow::Result<()> {
     let request = DeleteGroupsRequest {
         groups_names: vec![StrBytes::copy_of(group)],
     };
-    for result in coordinator.call(&request).await?.results {
+    let code = |response: &DeleteGroupsResponse| {
+        let first = response.results.first();
+        first.map_or(0, |result| result.error_code)
+    };
+    let call = newest(request);
+    let response = cluster.ask_coordinator(group, &call, code).await?;
+    for result in response.results {
         refuse(result.error_code, None)?;
     }
     println!("deleted {group}");

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod args;
+mod broker;
 mod config;
 mod consume;
 mod group;
@@ -61,6 +62,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
         Command::Group(args) => group::run(args).await,
+        Command::Broker(args) => broker::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
         Command::Restore(args) => restore::run(*args).await,
     }

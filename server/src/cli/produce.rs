@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alluvium_common::clock::{Clock, SystemClock};
-use alluvium_protocol::messages::ProduceRequest;
+use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use alluvium_protocol::{Records, StrBytes};
+use alluvium_protocol::messages::{
+    InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse,
+};
+use alluvium_protocol::{ErrorCode, Records, StrBytes};
 use alluvium_segment::record_batch::{BatchBuilder, Codec};
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -14,8 +17,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{Instant, timeout_at};
 
 use super::args::ProduceArgs;
-use super::topic::refuse;
-use crate::client::Connection;
+use crate::client::{Call, Cluster, PartitionAnswer, check};
 
 /// Lines of one request at most, so that a long input shows progress on the other side.
 const LINES_MAX: usize = 1_000;
@@ -36,14 +38,15 @@ struct Line {
 /// Reads lines until the end of input and waits for the acknowledgement of each.
 pub async fn run(args: ProduceArgs) -> anyhow::Result<()> {
     let codec = codec(&args.compression)?;
-    let mut broker = Connection::open(&args.broker.bootstrap, "alluvium-produce").await?;
-    let topic = broker.topic(&args.topic, true).await?;
+    let mut cluster = Cluster::open(&args.broker.bootstrap, "alluvium-produce").await?;
+    let topic = cluster.topic(&args.topic, true).await?;
     let partitions = i32::try_from(topic.partitions.len()).context("too many partitions")?;
     if let Some(partition) = args.partition
         && !(0..partitions).contains(&partition)
     {
         bail!("{} has partitions 0 to {}", args.topic, partitions - 1);
     }
+    let mut producer = Producer::open(cluster, args.topic.clone(), codec).await?;
     let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
     let mut turn = 0;
     let mut sent = 0_u64;
@@ -63,7 +66,7 @@ pub async fn run(args: ProduceArgs) -> anyhow::Result<()> {
             by_partition.entry(partition).or_default().push(line);
         }
         turn = (turn + 1) % partitions;
-        send(&mut broker, &args.topic, by_partition, codec).await?;
+        producer.send(by_partition).await?;
     }
     eprintln!("{sent} records acknowledged");
     Ok(())
@@ -154,46 +157,106 @@ fn murmur2(data: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
-async fn send(
-    broker: &mut Connection,
-    topic: &str,
-    by_partition: BTreeMap<i32, Vec<Line>>,
+/// Idempotent: a batch that is sent again, because its leader moved or did not answer, is kept once (I10).
+struct Producer {
+    cluster: Cluster,
+    topic: String,
     codec: Codec,
-) -> anyhow::Result<()> {
-    let now_ms = SystemClock.now_ms();
-    let mut partition_data = Vec::with_capacity(by_partition.len());
-    for (index, lines) in by_partition {
-        let mut batch = BatchBuilder::new(codec);
-        for line in lines {
-            batch.push(now_ms, line.key.as_deref(), Some(&line.value), &[]);
-        }
-        let mut records = Records::new();
-        records.push(batch.build()?);
-        partition_data.push(PartitionProduceData {
-            index,
-            records: Some(records),
-        });
+    id: ProducerId,
+    epoch: ProducerEpoch,
+    /// The next sequence of each partition.
+    next: BTreeMap<i32, Sequence>,
+}
+
+impl Producer {
+    async fn open(mut cluster: Cluster, topic: String, codec: Codec) -> anyhow::Result<Self> {
+        let request = InitProducerIdRequest {
+            transaction_timeout_ms: TIMEOUT_MS,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdRequest::default()
+        };
+        let refusal =
+            |response: &InitProducerIdResponse| check(response.error_code, "a producer id").err();
+        let given = cluster.ask(&request, refusal).await?;
+        Ok(Self {
+            cluster,
+            topic,
+            codec,
+            id: ProducerId(given.producer_id),
+            epoch: ProducerEpoch(given.producer_epoch),
+            next: BTreeMap::new(),
+        })
     }
+
+    /// Waits until all is acknowledged.
+    async fn send(&mut self, by_partition: BTreeMap<i32, Vec<Line>>) -> anyhow::Result<()> {
+        let now_ms = SystemClock.now_ms();
+        let mut batches = BTreeMap::new();
+        for (partition, lines) in by_partition {
+            let next = self.next.entry(partition).or_insert(Sequence::ZERO);
+            let batch = BatchBuilder::new(self.codec).producer(self.id, self.epoch, *next);
+            *next = next.plus(u32::try_from(lines.len()).context("too many lines")?);
+            batches.insert(partition, build(batch, now_ms, &lines)?);
+        }
+        let partitions: Vec<_> = batches.keys().copied().collect();
+        let topic = self.topic.clone();
+        let request = |partitions: &[i32]| Ok(request(&topic, partitions, &batches));
+        let sent = self
+            .cluster
+            .ask_leaders(&self.topic, partitions, request, read);
+        sent.await?;
+        Ok(())
+    }
+}
+
+fn build(mut batch: BatchBuilder, now_ms: i64, lines: &[Line]) -> anyhow::Result<Bytes> {
+    for line in lines {
+        batch.push(now_ms, line.key.as_deref(), Some(&line.value), &[]);
+    }
+    Ok(batch.build()?)
+}
+
+fn request(
+    topic: &str,
+    partitions: &[i32],
+    batches: &BTreeMap<i32, Bytes>,
+) -> Call<ProduceRequest> {
+    let data = partitions.iter().map(|index| PartitionProduceData {
+        index: *index,
+        records: batches.get(index).cloned().map(Records::from),
+    });
     let request = ProduceRequest {
         acks: -1,
         timeout_ms: TIMEOUT_MS,
         topic_data: vec![TopicProduceData {
             name: StrBytes::copy_of(topic),
-            partition_data,
+            partition_data: data.collect(),
             ..TopicProduceData::default()
         }],
         ..ProduceRequest::default()
     };
-    let response = broker.call_version(&request, PRODUCE_BY_NAME).await?;
-    for answer in response
-        .responses
-        .into_iter()
-        .flat_map(|topic| topic.partition_responses)
-    {
-        refuse(answer.error_code, answer.error_message)
-            .with_context(|| format!("partition {} of {topic}", answer.index))?;
+    Call {
+        request,
+        version: Some(PRODUCE_BY_NAME),
     }
-    Ok(())
+}
+
+fn read(response: ProduceResponse) -> Vec<PartitionAnswer<()>> {
+    let topics = response.responses.into_iter();
+    topics
+        .flat_map(|topic| topic.partition_responses)
+        .map(|answer| PartitionAnswer {
+            partition: answer.index,
+            code: match ErrorCode::from(answer.error_code) {
+                // An attempt whose answer was lost had succeeded.
+                ErrorCode::DuplicateSequenceNumber => ErrorCode::None,
+                code => code,
+            },
+            message: answer.error_message,
+            value: (),
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub async fn run(args: RestoreArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     restore.write(&plan).await?;
-    println!("restored; start broker {leader} now, which leads all partitions at first");
+    println!("restored; start broker {leader} now, which leads at first");
     Ok(())
 }
 

@@ -1,38 +1,83 @@
 //! `alluvium serve`.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::args::ServeArgs;
 use crate::config::{self, Config, Loaded};
-use crate::wiring;
+use crate::wiring::{self, End, Running};
 
-/// Runs a broker until it is told to stop.
+/// Pause before a broker that has lost its session is started anew, after an attempt that failed. Short: the cluster
+/// lacks a broker meanwhile; but not so short that a store that is away is hammered.
+const REJOIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs a broker until it is told to stop. One that has lost its session, because it was frozen or cut off for longer
+/// than that lasts, starts anew in the same process: it can do nothing any more in the old one (F2).
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let loaded = load(&args)?;
     start_logging(&loaded.config)?;
     // Installed first, so that a signal during a long recovery ends the process cleanly too.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let running = tokio::select! {
-        started = wiring::start(loaded) => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+    let mut signals = Signals::new()?;
+    let Some(first) = signals.or_end(wiring::start(loaded.clone())).await else {
+        return Ok(());
     };
-    let failed = tokio::select! {
-        reason = running.failed() => Some(reason),
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-    };
-    info!("stopping");
-    running.stop().await;
-    match failed {
-        Some(reason) => Err(reason),
-        None => Ok(()),
+    let mut running = first?;
+    loop {
+        let end = signals.or_end(running.ended()).await;
+        info!("stopping");
+        running.stop().await;
+        match end {
+            None => return Ok(()),
+            Some(End::Failed(reason)) => return Err(reason),
+            Some(End::SessionLost) => warn!("the session was lost; starting a new one"),
+        }
+        let Some(rejoined) = signals.or_end(rejoin(&loaded)).await else {
+            return Ok(());
+        };
+        running = rejoined;
+    }
+}
+
+/// Tries for as long as it takes: what was there before will be there again.
+async fn rejoin(loaded: &Loaded) -> Running {
+    loop {
+        match wiring::start(loaded.clone()).await {
+            Ok(running) => return running,
+            Err(error) => warn!(
+                error = format!("{error:#}"),
+                "not started yet; trying again"
+            ),
+        }
+        tokio::time::sleep(REJOIN_PAUSE).await;
+    }
+}
+
+/// What tells a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
+    }
+
+    /// Waits for `work`; `None` when a signal comes first.
+    async fn or_end<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            _ = self.terminate.recv() => None,
+            _ = self.interrupt.recv() => None,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use anyhow::bail;
 
 use super::args::{TopicAction, TopicArgs};
 use super::output;
-use crate::client::{Connection, EARLIEST, LATEST};
+use crate::client::{Cluster, EARLIEST, LATEST};
 
 /// Kafka's number for a topic as the owner of settings.
 const RESOURCE_TOPIC: i8 = 2;
@@ -33,7 +33,7 @@ const TIMEOUT_MS: i32 = 30_000;
 
 /// Runs one action.
 pub async fn run(args: TopicArgs) -> anyhow::Result<()> {
-    let mut broker = Connection::open(&args.broker.bootstrap, "alluvium-topic").await?;
+    let mut broker = Cluster::open(&args.broker.bootstrap, "alluvium-topic").await?;
     match args.action {
         TopicAction::List => list(&mut broker).await,
         TopicAction::Create {
@@ -58,7 +58,7 @@ pub async fn run(args: TopicArgs) -> anyhow::Result<()> {
     }
 }
 
-async fn list(broker: &mut Connection) -> anyhow::Result<()> {
+async fn list(broker: &mut Cluster) -> anyhow::Result<()> {
     let mut rows: Vec<_> = broker
         .metadata(None, false)
         .await?
@@ -86,7 +86,7 @@ async fn list(broker: &mut Connection) -> anyhow::Result<()> {
 }
 
 async fn create(
-    broker: &mut Connection,
+    broker: &mut Cluster,
     name: &str,
     partitions: Option<i32>,
     set: &[String],
@@ -119,34 +119,27 @@ async fn create(
     Ok(())
 }
 
-async fn describe(broker: &mut Connection, name: &str) -> anyhow::Result<()> {
+async fn describe(broker: &mut Cluster, name: &str) -> anyhow::Result<()> {
     let topic = broker.topic(name, false).await?;
-    let mut indexes: Vec<_> = topic.partitions.iter().map(|p| p.partition_index).collect();
-    indexes.sort_unstable();
-    let first = broker.offsets(name, &indexes, EARLIEST).await?;
-    let last = broker.offsets(name, &indexes, LATEST).await?;
-    let find = |offsets: &[(i32, i64)], partition| {
-        offsets
-            .iter()
-            .find(|(p, _)| *p == partition)
-            .map_or(0, |(_, offset)| *offset)
-    };
-    let rows: Vec<_> = indexes
+    let mut partitions = topic.partitions;
+    partitions.sort_unstable_by_key(|partition| partition.partition_index);
+    // Who has no leader is shown without offsets: that is what somebody who asks may be looking for.
+    let led = partitions.iter().filter(|p| p.leader_id >= 0);
+    let led: Vec<_> = led.map(|p| p.partition_index).collect();
+    let first = broker.offsets(name, led.iter().copied(), EARLIEST).await?;
+    let last = broker.offsets(name, led, LATEST).await?;
+    let shown = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
+    let rows: Vec<_> = partitions
         .iter()
-        .filter_map(|index| {
-            topic
-                .partitions
-                .iter()
-                .find(|p| p.partition_index == *index)
-        })
         .map(|partition| {
             let index = partition.partition_index;
+            let leader = (partition.leader_id >= 0).then(|| partition.leader_id.to_string());
             [
                 index.to_string(),
-                partition.leader_id.to_string(),
+                shown(leader),
                 partition.leader_epoch.to_string(),
-                find(&first, index).to_string(),
-                find(&last, index).to_string(),
+                shown(first.get(&index).map(i64::to_string)),
+                shown(last.get(&index).map(i64::to_string)),
             ]
         })
         .collect();
@@ -170,7 +163,7 @@ async fn describe(broker: &mut Connection, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn own_settings(broker: &mut Connection, name: &str) -> anyhow::Result<Vec<[String; 2]>> {
+async fn own_settings(broker: &mut Cluster, name: &str) -> anyhow::Result<Vec<[String; 2]>> {
     let request = DescribeConfigsRequest {
         resources: vec![DescribeConfigsResource {
             resource_type: RESOURCE_TOPIC,
@@ -180,7 +173,7 @@ async fn own_settings(broker: &mut Connection, name: &str) -> anyhow::Result<Vec
         ..DescribeConfigsRequest::default()
     };
     let mut settings = Vec::new();
-    for result in broker.call(&request).await?.results {
+    for result in broker.ask(&request, |_| None).await?.results {
         refuse(result.error_code, result.error_message)?;
         settings.extend(
             result
@@ -197,7 +190,7 @@ async fn own_settings(broker: &mut Connection, name: &str) -> anyhow::Result<Vec
 }
 
 async fn alter(
-    broker: &mut Connection,
+    broker: &mut Cluster,
     name: &str,
     set: &[String],
     unset: &[String],
@@ -233,7 +226,7 @@ async fn alter(
     Ok(())
 }
 
-async fn add_partitions(broker: &mut Connection, name: &str, count: i32) -> anyhow::Result<()> {
+async fn add_partitions(broker: &mut Cluster, name: &str, count: i32) -> anyhow::Result<()> {
     let request = CreatePartitionsRequest {
         topics: vec![CreatePartitionsTopic {
             name: StrBytes::copy_of(name),
@@ -250,27 +243,14 @@ async fn add_partitions(broker: &mut Connection, name: &str, count: i32) -> anyh
     Ok(())
 }
 
-async fn delete(broker: &mut Connection, name: &str) -> anyhow::Result<()> {
+async fn delete(broker: &mut Cluster, name: &str) -> anyhow::Result<()> {
     let request = DeleteTopicsRequest {
         topics: vec![DeleteTopicState {
             name: Some(StrBytes::copy_of(name)),
             ..DeleteTopicState::default()
         }],
-        topic_names: vec![StrBytes::copy_of(name)],
+        topic_names: Vec::new(),
         timeout_ms: TIMEOUT_MS,
-    };
-    // Either list belongs to some versions only.
-    let version = broker.version::<DeleteTopicsRequest>()?;
-    let request = if version >= 6 {
-        DeleteTopicsRequest {
-            topic_names: Vec::new(),
-            ..request
-        }
-    } else {
-        DeleteTopicsRequest {
-            topics: Vec::new(),
-            ..request
-        }
     };
     for response in broker.call(&request).await?.responses {
         refuse(response.error_code, response.error_message)?;

@@ -29,7 +29,7 @@ pub enum ClientError {
         source: std::io::Error,
     },
     /// The connection broke. Whether the request was carried out is unknown.
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke, and with it the answer: {0}")]
     Io(#[from] std::io::Error),
     /// The broker does not serve the API in any version we know.
     #[error("the broker does not serve {0}")]
@@ -41,6 +41,20 @@ pub enum ClientError {
         what: String,
         /// The broker's code.
         code: ErrorCode,
+    },
+    /// The cluster has nobody for it now.
+    #[error("{what}")]
+    NoLeader {
+        /// For what.
+        what: String,
+    },
+    /// It did not pass in time.
+    #[error("gave up after {seconds} seconds: {last}")]
+    GaveUp {
+        /// How long was waited.
+        seconds: u64,
+        /// What failed last.
+        last: Box<ClientError>,
     },
     /// The answer makes no sense.
     #[error("bad answer: {0}")]

@@ -92,7 +92,7 @@ impl SettingValue for Millis {
 }
 
 /// `HOST:PORT`. An IPv6 host stands in brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Name or address.
     pub host: String,

@@ -9,6 +9,7 @@ use alluvium_protocol::{ErrorCode, StrBytes};
 use crate::broker::{Broker, Identity};
 use crate::config::Loaded;
 use crate::error_map;
+use crate::placement_service::{PlacementError, PlacementService};
 use crate::topic_service::TopicService;
 
 /// What an administrative handler needs of a broker.
@@ -16,7 +17,9 @@ use crate::topic_service::TopicService;
 pub struct Admin<'a> {
     /// Changes topics.
     pub topics: &'a TopicService,
-    /// Topics as known now.
+    /// Changes placement.
+    pub placement: &'a PlacementService,
+    /// The cluster as known now.
     pub view: &'a ClusterView,
     /// The logs of the partitions served here.
     pub logs: &'a Logs,
@@ -30,6 +33,7 @@ impl<'a> From<&'a Broker> for Admin<'a> {
     fn from(broker: &'a Broker) -> Self {
         Self {
             topics: &broker.topics,
+            placement: &broker.placement,
             view: &broker.view,
             logs: &broker.logs,
             loaded: &broker.loaded,
@@ -60,6 +64,12 @@ impl Refusal {
 impl From<TopicError> for Refusal {
     fn from(error: TopicError) -> Self {
         Self::new(error_map::topic(&error), error.to_string())
+    }
+}
+
+impl From<PlacementError> for Refusal {
+    fn from(error: PlacementError) -> Self {
+        Self::new(error_map::placement(&error), error.to_string())
     }
 }
 

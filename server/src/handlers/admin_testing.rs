@@ -12,26 +12,33 @@ use alluvium_common::clock::ManualClock;
 use alluvium_common::epoch::{BrokerId, LeaderEpoch};
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SeededRandom;
-use alluvium_common::topic::{PartitionIndex, TopicName, TopicPartition};
+use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use alluvium_metadata::drains::DrainWriter;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{BrokerRecord, TopicRecord};
+use alluvium_metadata::leadership::{PartitionChange, PartitionWriter, Written};
+use alluvium_metadata::model::{BrokerRecord, Opener, TopicRecord};
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{MemoryStore, MetadataStore};
-use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_metadata::topics::{NewTopic, TopicWriter};
-use alluvium_metadata::view::{ClusterView, Topics};
+use alluvium_metadata::view::ClusterView;
 use alluvium_segment::segment_index::SegmentIndex;
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::admin::Admin;
 use crate::broker::Identity;
 use crate::config::Loaded;
+use crate::handlers::cluster_testing::TestCluster;
 use crate::handlers::group_testing::identity;
+use crate::placement_service::PlacementService;
 use crate::topic_service::{PartitionHost, TopicService};
 
 /// A broker's administrative side.
 pub struct Scene {
     pub topics: TopicService,
+    pub placement: PlacementService,
+    /// The same store, for what other brokers do.
+    pub cluster: TestCluster,
     pub view: Arc<ClusterView>,
     pub logs: Arc<Logs>,
     pub loaded: Loaded,
@@ -41,23 +48,62 @@ pub struct Scene {
 /// Opens and closes logs; where they end, tests say.
 struct LogsOnly {
     logs: Arc<Logs>,
+    view: Arc<ClusterView>,
     budget: Arc<TailBudget>,
+    session: Arc<Session>,
+    writer: PartitionWriter,
+}
+
+impl LogsOnly {
+    /// Writes that this broker's session leads what was placed here.
+    async fn lead(&self, topic_id: TopicId) {
+        let opener = Opener {
+            broker_id: self.session.broker_id(),
+            broker_epoch: self.session.broker_epoch(),
+            first_seq: 0,
+            wal: None,
+        };
+        let picture = self.view.picture();
+        let placed = picture.partitions.of(topic_id);
+        let closed = placed.filter(|(_, placed)| placed.record.open_by().is_none());
+        let changes: Vec<_> = closed
+            .map(|(tp, placed)| PartitionChange {
+                tp,
+                record: placed.record.opened(&opener, Offset::ZERO, |_| None),
+                read_at: placed.mod_revision,
+            })
+            .collect();
+        let written = self.writer.write(&[self.session.fence()], &changes).await;
+        for written in written.expect("written") {
+            let Written::Done(revision) = written else {
+                panic!("nobody else writes");
+            };
+            self.view.reached(revision).await;
+        }
+    }
 }
 
 impl PartitionHost for LogsOnly {
-    fn open_new(&self, _topic: &TopicRecord, tp: TopicPartition, _settings: Arc<TopicSettings>) {
-        let start = TailStart {
-            log_start: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            leader_epoch: LeaderEpoch(0),
-        };
-        self.logs.insert(log(tp, start, &self.budget));
-    }
-
-    fn set_settings(&self, _tp: TopicPartition, _settings: Arc<TopicSettings>) {}
-
-    fn close_deleted(&self, tp: TopicPartition) {
-        self.logs.remove(&tp, CloseReason::Deleted);
+    fn settle(&self, topic_id: TopicId) -> BoxFuture<'_, ()> {
+        let written = self.lead(topic_id);
+        let picture = self.view.picture();
+        if picture.topics.with_id(topic_id).is_none() {
+            let logs = self.logs.all();
+            for log in logs.iter().filter(|log| log.tp.topic_id == topic_id) {
+                self.logs.remove(&log.tp, CloseReason::Deleted);
+            }
+        }
+        for (tp, _) in picture.partitions.of(topic_id) {
+            if self.logs.get(&tp).is_none() {
+                let start = TailStart {
+                    log_start: Offset::ZERO,
+                    next_offset: Offset::ZERO,
+                    leader_epoch: LeaderEpoch(0),
+                };
+                self.logs.insert(log(tp, start, &self.budget));
+            }
+        }
+        Box::pin(written)
     }
 
     fn set_log_start(&self, tp: TopicPartition, to: Offset) {
@@ -90,34 +136,50 @@ impl Scene {
             instance_id: Uuid::from_u128(1),
             version: "0".to_owned(),
             started_ms: 0,
+            rpc: None,
+            draining: false,
         };
         let ttl = Duration::from_secs(9);
         let session = Session::open(Arc::clone(&store), &keys, &record, ttl)
             .await
             .expect("session");
+        let session = Arc::new(session);
         let writer = TopicWriter::new(
             Arc::clone(&store),
             keys.clone(),
-            Arc::new(session),
+            Arc::clone(&session),
             ManualClock::at(1_000),
             SeededRandom::new(1),
         );
-        let view = Arc::new(ClusterView::open(store, keys).await.expect("view"));
+        let view = ClusterView::open(Arc::clone(&store), keys.clone()).await;
+        let view = Arc::new(view.expect("view"));
+        let partitions = PartitionWriter::new(Arc::clone(&store), keys.clone());
+        let drains = DrainWriter::new(
+            Arc::clone(&store),
+            keys,
+            Arc::clone(&session),
+            ManualClock::at(1_000),
+        );
         let logs = Logs::new();
         let budget = TailBudget::new(1 << 20, TailMetrics::default());
         let host = Arc::new(LogsOnly {
             logs: Arc::clone(&logs),
+            view: Arc::clone(&view),
             budget,
+            session: Arc::clone(&session),
+            writer: partitions.clone(),
         });
         let topics = TopicService::new(
             writer,
             Arc::clone(&view),
             host,
+            BrokerId(7),
             BTreeMap::new(),
-            &Topics::default(),
         );
         Self {
             topics,
+            placement: PlacementService::new(partitions, drains, session, Arc::clone(&view)),
+            cluster: TestCluster::over(store, Arc::clone(&view)),
             view,
             logs,
             loaded: Loaded::default(),
@@ -128,6 +190,7 @@ impl Scene {
     pub fn admin(&self) -> Admin<'_> {
         Admin {
             topics: &self.topics,
+            placement: &self.placement,
             view: &self.view,
             logs: &self.logs,
             loaded: &self.loaded,

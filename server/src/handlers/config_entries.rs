@@ -11,6 +11,8 @@ use crate::config::{self, Loaded};
 pub enum ConfigSource {
     /// The topic itself.
     DynamicTopic = 1,
+    /// The broker, while it runs.
+    DynamicBroker = 2,
     /// The broker's configuration.
     StaticBroker = 4,
     /// Nobody set it.

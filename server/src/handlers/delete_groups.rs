@@ -64,7 +64,7 @@ mod tests {
             let busy = ErrorCode::NonEmptyGroup.code();
             let none = ErrorCode::GroupIdNotFound.code();
             assert_eq!(codes, [busy, 0, none], "version {version}");
-            assert_eq!(scene.committed("idle", "t", 0), None);
+            assert_eq!(scene.committed("idle", "t", 0).await, None);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! DescribeCluster (KIP-700): the brokers, which of them is the controller, the cluster's id.
 
+use alluvium_metadata::model::BrokerRecord;
+use alluvium_metadata::view::Picture;
 use alluvium_protocol::ErrorCode;
 use alluvium_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use alluvium_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use crate::broker::{Broker, Identity};
 use crate::dispatch::RequestInfo;
+use crate::shape;
 
 /// The kind of endpoint that this is (KIP-919).
 const BROKERS: i8 = 1;
@@ -21,10 +24,14 @@ pub async fn handle(
     request: DescribeClusterRequest,
     _info: &RequestInfo,
 ) -> DescribeClusterResponse {
-    answer(&broker.identity, &request)
+    answer(&broker.identity, &broker.view.picture(), &request)
 }
 
-fn answer(identity: &Identity, request: &DescribeClusterRequest) -> DescribeClusterResponse {
+fn answer(
+    identity: &Identity,
+    picture: &Picture,
+    request: &DescribeClusterRequest,
+) -> DescribeClusterResponse {
     if request.endpoint_type != BROKERS {
         return DescribeClusterResponse {
             error_code: ErrorCode::MismatchedEndpointType.code(),
@@ -33,45 +40,62 @@ fn answer(identity: &Identity, request: &DescribeClusterRequest) -> DescribeClus
             ..DescribeClusterResponse::default()
         };
     }
-    let me = DescribeClusterBroker {
-        broker_id: identity.broker_id.0,
-        host: identity.endpoint.host.clone().into(),
-        port: i32::from(identity.endpoint.port),
-        rack: identity.rack.clone(),
-        is_fenced: false,
-    };
     let asked = request.include_cluster_authorized_operations;
     DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: identity.cluster_id.clone(),
-        controller_id: identity.broker_id.0,
-        brokers: vec![me],
+        controller_id: shape::controller_id(picture),
+        brokers: shape::brokers(picture).map(node).collect(),
         cluster_authorized_operations: if asked { ALL_OPERATIONS } else { i32::MIN },
         ..DescribeClusterResponse::default()
+    }
+}
+
+fn node(broker: &BrokerRecord) -> DescribeClusterBroker {
+    DescribeClusterBroker {
+        broker_id: broker.broker_id.0,
+        host: broker.host.clone().into(),
+        port: i32::from(broker.port),
+        rack: broker.rack.clone().map(Into::into),
+        is_fenced: false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handlers::cluster_testing::TestCluster;
     use crate::handlers::group_testing::{identity, over_the_wire};
 
-    #[test]
-    fn the_cluster_is_this_broker_in_every_version() {
-        let me = identity();
+    #[tokio::test(start_paused = true)]
+    async fn all_live_brokers_are_told_in_every_version() {
+        let cluster = TestCluster::new().await;
+        for id in [7, 8, 9] {
+            cluster.broker(id).await;
+        }
+        cluster.controller(8).await;
+        cluster.ended(9).await;
+        let picture = cluster.picture().await;
         for version in 0..=2 {
             let request = DescribeClusterRequest {
                 include_cluster_authorized_operations: true,
                 ..DescribeClusterRequest::default()
             };
-            let response = over_the_wire(version, request, |request| answer(&me, &request));
-            assert_eq!((response.error_code, response.controller_id), (0, 7));
+            let response = over_the_wire(version, request, |request| {
+                answer(&identity(), &picture, &request)
+            });
+            assert_eq!((response.error_code, response.controller_id), (0, 8));
             assert_eq!(response.cluster_id, "cluster");
             assert_eq!(response.cluster_authorized_operations, ALL_OPERATIONS);
-            assert_eq!(
-                (response.brokers.len(), response.brokers[0].port),
-                (1, 9092)
-            );
+            let brokers = response.brokers.iter();
+            let told: Vec<_> = brokers
+                .map(|b| (b.broker_id, b.host.as_str(), b.port, b.rack.as_deref()))
+                .collect();
+            let expected = [
+                (7, "broker7.test", 9092, Some("rack7")),
+                (8, "broker8.test", 9092, Some("rack8")),
+            ];
+            assert_eq!(told, expected);
         }
     }
 
@@ -81,7 +105,10 @@ mod tests {
             endpoint_type: 2,
             ..DescribeClusterRequest::default()
         };
-        let response = over_the_wire(1, request, |request| answer(&identity(), &request));
+        let picture = Picture::default();
+        let response = over_the_wire(1, request, |request| {
+            answer(&identity(), &picture, &request)
+        });
         assert_eq!(
             response.error_code,
             ErrorCode::MismatchedEndpointType.code()

@@ -1,7 +1,9 @@
-//! DescribeConfigs: all settings of topics and of this broker, with their sources.
+//! DescribeConfigs: all settings of topics and of this broker, with their sources; of other brokers, whether they are
+//! drained.
 
 use std::collections::BTreeMap;
 
+use alluvium_protocol::StrBytes;
 use alluvium_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use alluvium_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -9,6 +11,7 @@ use alluvium_protocol::messages::describe_configs_response::{
 use alluvium_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::admin::{Admin, Refusal, outcome};
+use super::broker_settings::{DRAIN, broker_id, drain_entry};
 use super::config_entries::{self, ConfigEntry, ConfigType};
 use super::config_resources::{
     BROKER, CLIENT_METRICS, GROUP, TOPIC, existing_topic, this_broker, unsupported,
@@ -28,9 +31,10 @@ pub async fn handle(
 fn answer(admin: &Admin<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
     let describe = |resource: DescribeConfigsResource| {
-        let entries = entries(admin, resource.resource_type, &resource.resource_name);
-        let (error_code, error_message) = outcome(&entries);
         let keys = resource.configuration_keys.filter(|keys| !keys.is_empty());
+        let name = &resource.resource_name;
+        let entries = entries(admin, resource.resource_type, name, keys.as_deref());
+        let (error_code, error_message) = outcome(&entries);
         let wanted = |entry: &ConfigEntry| {
             keys.as_ref()
                 .is_none_or(|keys| keys.iter().any(|key| key == &entry.name))
@@ -52,7 +56,12 @@ fn answer(admin: &Admin<'_>, request: DescribeConfigsRequest) -> DescribeConfigs
     }
 }
 
-fn entries(admin: &Admin<'_>, resource_type: i8, name: &str) -> Result<Vec<ConfigEntry>, Refusal> {
+fn entries(
+    admin: &Admin<'_>,
+    resource_type: i8,
+    name: &str,
+    keys: Option<&[StrBytes]>,
+) -> Result<Vec<ConfigEntry>, Refusal> {
     match resource_type {
         TOPIC => {
             let name = existing_topic(admin, name)?;
@@ -65,17 +74,29 @@ fn entries(admin: &Admin<'_>, resource_type: i8, name: &str) -> Result<Vec<Confi
         }
         // Without a name: what was set for all brokers while they run, which is nothing.
         BROKER if name.is_empty() => Ok(Vec::new()),
-        BROKER => {
-            this_broker(admin, name)?;
-            Ok(config_entries::of_broker(
-                admin.loaded,
-                admin.topics.defaults(),
-            ))
-        }
+        BROKER => of_broker(admin, name, keys),
         // Tools ask for all kinds; there is nothing to show.
         GROUP | CLIENT_METRICS => Ok(Vec::new()),
         other => Err(unsupported(other)),
     }
+}
+
+/// All settings of this broker; of another one only those that every broker knows.
+fn of_broker(
+    admin: &Admin<'_>,
+    name: &str,
+    keys: Option<&[StrBytes]>,
+) -> Result<Vec<ConfigEntry>, Refusal> {
+    let known_to_all = keys.is_some_and(|keys| keys.iter().all(|key| *key == DRAIN));
+    match broker_id(name) {
+        Some(id) if known_to_all => return Ok(vec![drain_entry(admin, id)]),
+        _ => this_broker(admin, name)?,
+    }
+    let mut entries = config_entries::of_broker(admin.loaded, admin.topics.defaults());
+    let drain = drain_entry(admin, admin.identity.broker_id);
+    let place = entries.partition_point(|entry| entry.name < drain.name);
+    entries.insert(place, drain);
+    Ok(entries)
 }
 
 fn show(entry: ConfigEntry, synonyms: bool, documentation: bool) -> DescribeConfigsResourceResult {
@@ -102,7 +123,7 @@ fn show(entry: ConfigEntry, synonyms: bool, documentation: bool) -> DescribeConf
 
 #[cfg(test)]
 mod tests {
-    use alluvium_protocol::{ErrorCode, StrBytes};
+    use alluvium_protocol::ErrorCode;
 
     use super::*;
     use crate::handlers::admin_testing::Scene;
@@ -179,7 +200,17 @@ mod tests {
         let find = |name: &str| described.configs.iter().find(|config| config.name == *name);
         assert_eq!(find("num.partitions").unwrap().value.as_deref(), Some("1"));
         assert!(find("log.retention.ms").unwrap().read_only);
+        assert!(!find("alluvium.drain").unwrap().read_only);
+        assert!(described.configs.is_sorted_by(|a, b| a.name < b.name));
         assert!(describe(&scene, 4, resource(BROKER, "")).configs.is_empty());
+        let asked = |keys: &[&'static str]| DescribeConfigsResource {
+            configuration_keys: Some(keys.iter().map(|key| StrBytes::from_static(key)).collect()),
+            ..resource(BROKER, "8")
+        };
+        let drain = describe(&scene, 4, asked(&["alluvium.drain"])).configs;
+        assert_eq!((drain.len(), drain[0].value.as_deref()), (1, Some("false")));
+        let more = describe(&scene, 4, asked(&["alluvium.drain", "num.partitions"]));
+        assert_eq!(more.error_code, ErrorCode::InvalidRequest.code());
         for (refused, code) in [
             (resource(BROKER, "8"), ErrorCode::InvalidRequest),
             (resource(TOPIC, "none"), ErrorCode::UnknownTopicOrPartition),

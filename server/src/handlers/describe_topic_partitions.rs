@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use alluvium_common::topic::TopicName;
 use alluvium_metadata::model::TopicRecord;
+use alluvium_metadata::view::Picture;
 use alluvium_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
@@ -15,6 +16,7 @@ use alluvium_protocol::{ErrorCode, StrBytes};
 use super::admin::Admin;
 use crate::broker::Broker;
 use crate::dispatch::RequestInfo;
+use crate::shape;
 
 /// Partitions of one answer, whatever the client allows (Kafka's `max.request.partition.size.limit`).
 const PARTITIONS_MAX: i32 = 2000;
@@ -37,7 +39,8 @@ fn answer(
     admin: &Admin<'_>,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
-    let topics = admin.view.topics();
+    let picture = admin.view.picture();
+    let topics = &picture.topics;
     let mut names: BTreeSet<StrBytes> =
         request.topics.into_iter().map(|topic| topic.name).collect();
     if names.is_empty() {
@@ -67,7 +70,7 @@ fn answer(
         }
         let end = topic.partition_count.min(start.saturating_add(room));
         room -= (end - start).max(0);
-        response.topics.push(show(admin, topic, start..end));
+        response.topics.push(show(&picture, topic, start..end));
         if end < topic.partition_count {
             response.next_cursor = Some(Cursor {
                 topic_name: name,
@@ -92,22 +95,23 @@ fn unknown(name: StrBytes) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn show(
-    admin: &Admin<'_>,
+    picture: &Picture,
     topic: &TopicRecord,
     indexes: std::ops::Range<i32>,
 ) -> DescribeTopicPartitionsResponseTopic {
-    let me = admin.identity.broker_id.0;
-    let partition = |partition_index| DescribeTopicPartitionsResponsePartition {
-        partition_index,
-        leader_id: me,
-        leader_epoch: Broker::partition(topic, partition_index)
-            .and_then(|tp| admin.logs.get(&tp))
-            .map_or(-1, |log| log.tail.leader_epoch().0),
-        replica_nodes: vec![me],
-        isr_nodes: vec![me],
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        ..DescribeTopicPartitionsResponsePartition::default()
+    let partition = |partition_index| {
+        let shape = shape::partition(picture, topic, partition_index);
+        DescribeTopicPartitionsResponsePartition {
+            error_code: shape.error.code(),
+            partition_index,
+            leader_id: shape.leader_id(),
+            leader_epoch: shape.leader_epoch,
+            replica_nodes: shape.replicas,
+            isr_nodes: shape.isr,
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            offline_replicas: shape.offline,
+        }
     };
     DescribeTopicPartitionsResponseTopic {
         name: Some(StrBytes::copy_of(topic.name.as_str())),
@@ -178,6 +182,21 @@ mod tests {
                 .to_vec();
             assert_eq!(seen, expected, "limit {limit}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn partitions_without_a_leader_say_so() {
+        let scene = Scene::new().await;
+        let topic = scene.create("t", 2).await;
+        scene.cluster.placed(&topic, 1, 3).await;
+        let described = describe(&scene, &["t"], 100, None);
+        let [served, waiting] = &described.topics[0].partitions[..] else {
+            panic!("two partitions");
+        };
+        assert_eq!((served.error_code, served.leader_id), (0, 7));
+        let none = ErrorCode::LeaderNotAvailable.code();
+        assert_eq!((waiting.error_code, waiting.leader_id), (none, -1));
+        assert_eq!(waiting.offline_replicas, [3]);
     }
 
     #[tokio::test(start_paused = true)]

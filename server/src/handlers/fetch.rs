@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::topic::{PartitionIndex, TopicId};
+use alluvium_metadata::model::BrokerRecord;
 use alluvium_protocol::messages::fetch_request::{
     FetchPartition as WirePartition, FetchTopic, ForgottenTopic,
 };
@@ -23,6 +24,7 @@ use alluvium_query::{Isolation, ReadError};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::leader_hints::LeaderHints;
 use crate::broker::{Broker, TopicRef};
 use crate::dispatch::RequestInfo;
 use crate::error_map;
@@ -274,33 +276,29 @@ pub fn read_code(error: &ReadError, exists: bool) -> ErrorCode {
     }
 }
 
-/// KIP-951: an answer that says "not the leader" says who is.
+/// KIP-951.
 fn add_leader_hints(broker: &Broker, response: &mut WireResponse) {
-    let mut hinted = false;
+    let picture = broker.view.picture();
+    let mut hints = LeaderHints::new(&picture, broker.identity.broker_id);
     for topic in &mut response.responses {
         let found = broker.topic(&TopicRef::new(&topic.topic, topic.topic_id));
         for answer in &mut topic.partitions {
-            let code = ErrorCode::from(answer.error_code);
-            let misled =
-                code == ErrorCode::NotLeaderOrFollower || code == ErrorCode::FencedLeaderEpoch;
-            if let (true, Some(topic)) = (misled, &found) {
+            let (code, index) = (answer.error_code, answer.partition_index);
+            if let Some(hint) = hints.hint(code, found.as_deref(), index) {
                 answer.current_leader = LeaderIdAndEpoch {
-                    leader_id: broker.identity.broker_id.0,
-                    leader_epoch: broker.leader_epoch(topic, answer.partition_index),
+                    leader_id: hint.leader_id,
+                    leader_epoch: hint.leader_epoch,
                 };
-                hinted = true;
             }
         }
     }
-    if hinted {
-        let identity = &broker.identity;
-        response.node_endpoints = vec![NodeEndpoint {
-            node_id: identity.broker_id.0,
-            host: identity.endpoint.host.clone().into(),
-            port: i32::from(identity.endpoint.port),
-            rack: identity.rack.clone(),
-        }];
-    }
+    let endpoint = |broker: &BrokerRecord| NodeEndpoint {
+        node_id: broker.broker_id.0,
+        host: broker.host.clone().into(),
+        port: i32::from(broker.port),
+        rack: broker.rack.clone().map(Into::into),
+    };
+    response.node_endpoints = hints.endpoints().map(endpoint).collect();
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
-//! FindCoordinator: where groups and transactional ids are coordinated. By one broker, that is here.
+//! FindCoordinator: where groups and transactional ids are coordinated.
 
+use alluvium_common::epoch::BrokerId;
+use alluvium_metadata::coordinator::GroupId;
+use alluvium_metadata::view::Picture;
 use alluvium_protocol::messages::find_coordinator_response::Coordinator;
 use alluvium_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use alluvium_protocol::{ErrorCode, StrBytes};
 
-use crate::broker::{Broker, Identity};
+use crate::broker::Broker;
 use crate::dispatch::RequestInfo;
+use crate::shape;
 
 /// Key types of Kafka (`FindCoordinatorRequest.CoordinatorType`) that are coordinated here. The third, of share
 /// groups, is refused as by a broker without them.
@@ -21,15 +25,17 @@ pub async fn handle(
     request: FindCoordinatorRequest,
     info: &RequestInfo,
 ) -> FindCoordinatorResponse {
-    answer(&broker.identity, request, info.version)
+    let picture = broker.view.picture();
+    answer(&picture, broker.identity.broker_id, request, info.version)
 }
 
 fn answer(
-    identity: &Identity,
+    picture: &Picture,
+    me: BrokerId,
     request: FindCoordinatorRequest,
     version: i16,
 ) -> FindCoordinatorResponse {
-    let find = |key| find(identity, key, request.key_type);
+    let find = |key| find(picture, me, key, request.key_type);
     if version >= BATCH_VERSION {
         return FindCoordinatorResponse {
             coordinators: request.coordinator_keys.into_iter().map(find).collect(),
@@ -47,81 +53,106 @@ fn answer(
     }
 }
 
-fn find(identity: &Identity, key: StrBytes, key_type: i8) -> Coordinator {
-    if key_type != GROUP && key_type != TRANSACTION {
-        return Coordinator {
+fn find(picture: &Picture, me: BrokerId, key: StrBytes, key_type: i8) -> Coordinator {
+    let coordinator = match key_type {
+        GROUP => {
+            let coordinator = picture.coordinator_of(&GroupId::new(&key));
+            coordinator.map(|live| live.record.broker_id)
+        }
+        TRANSACTION => Some(me),
+        _ => {
+            let message = "this kind of coordinator is not served";
+            return refuse(key, ErrorCode::InvalidRequest, message);
+        }
+    };
+    match coordinator.and_then(|id| picture.brokers.get(id)) {
+        Some(live) => Coordinator {
             key,
-            node_id: -1,
-            port: -1,
-            error_code: ErrorCode::InvalidRequest.code(),
-            error_message: Some("this kind of coordinator is not served".into()),
-            ..Coordinator::default()
-        };
+            node_id: live.record.broker_id.0,
+            host: live.record.host.clone().into(),
+            port: i32::from(live.record.port),
+            error_code: ErrorCode::None.code(),
+            error_message: None,
+        },
+        None => {
+            let message = "the coordinator is not available now";
+            refuse(key, ErrorCode::CoordinatorNotAvailable, message)
+        }
     }
+}
+
+fn refuse(key: StrBytes, code: ErrorCode, message: &'static str) -> Coordinator {
     Coordinator {
         key,
-        node_id: identity.broker_id.0,
-        host: identity.endpoint.host.clone().into(),
-        port: i32::from(identity.endpoint.port),
-        error_code: ErrorCode::None.code(),
-        error_message: None,
+        node_id: shape::NOBODY,
+        port: -1,
+        error_code: code.code(),
+        error_message: Some(message.into()),
+        ..Coordinator::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::group_testing::{identity, over_the_wire};
+    use crate::handlers::cluster_testing::TestCluster;
+    use crate::handlers::group_testing::over_the_wire;
 
-    #[test]
-    fn every_version_names_this_broker() {
-        let me = identity();
+    const ME: BrokerId = BrokerId(7);
+
+    fn request(version: i16, key_type: i8) -> FindCoordinatorRequest {
+        FindCoordinatorRequest {
+            key: if version < BATCH_VERSION { "g" } else { "" }.into(),
+            key_type: if version == 0 { GROUP } else { key_type },
+            coordinator_keys: match version < BATCH_VERSION {
+                true => Vec::new(),
+                false => vec!["g".into(), "h".into()],
+            },
+        }
+    }
+
+    /// Code, node, host and port for each key.
+    fn found(picture: &Picture, version: i16, key_type: i8) -> Vec<(i16, i32, String, i32)> {
+        let response = over_the_wire(version, request(version, key_type), |request| {
+            answer(picture, ME, request, version)
+        });
+        if version < BATCH_VERSION {
+            let host = response.host.as_str().to_owned();
+            return vec![(response.error_code, response.node_id, host, response.port)];
+        }
+        let coordinators = response.coordinators.into_iter();
+        coordinators
+            .map(|c| (c.error_code, c.node_id, c.host.as_str().to_owned(), c.port))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn coordinators_are_named_in_every_version() {
+        let cluster = TestCluster::new().await;
+        cluster.broker(7).await;
+        cluster.broker(8).await;
+        let there = cluster.picture().await;
+        cluster.ended(7).await;
+        let gone = cluster.picture().await;
         for version in 0..=6 {
+            let keys = if version < BATCH_VERSION { 1 } else { 2 };
             for key_type in [GROUP, TRANSACTION] {
-                let request = FindCoordinatorRequest {
-                    key: if version < BATCH_VERSION { "g" } else { "" }.into(),
-                    key_type: if version == 0 { GROUP } else { key_type },
-                    coordinator_keys: match version < BATCH_VERSION {
-                        true => Vec::new(),
-                        false => vec!["g".into(), "h".into()],
-                    },
-                };
-                let response =
-                    over_the_wire(version, request, |request| answer(&me, request, version));
-                let found = match version < BATCH_VERSION {
-                    true => vec![(response.node_id, response.host, response.port)],
-                    false => response
-                        .coordinators
-                        .into_iter()
-                        .map(|c| (c.node_id, c.host, c.port))
-                        .collect(),
-                };
-                let expected = (7, StrBytes::from_static("broker.test"), 9092);
-                assert!(
-                    found.iter().all(|f| *f == expected),
-                    "v{version}: {found:?}"
-                );
-                assert_eq!(found.len(), if version < BATCH_VERSION { 1 } else { 2 });
+                let expected = (0, 7, "broker7.test".to_owned(), 9092);
+                assert_eq!(found(&there, version, key_type), vec![expected; keys]);
+                let code = ErrorCode::CoordinatorNotAvailable.code();
+                let expected = (code, -1, String::new(), -1);
+                assert_eq!(found(&gone, version, key_type), vec![expected; keys]);
             }
         }
     }
 
     #[test]
     fn other_kinds_are_refused_key_by_key() {
-        let request = FindCoordinatorRequest {
-            key_type: 2,
-            coordinator_keys: vec!["g:topic:0".into()],
-            ..FindCoordinatorRequest::default()
-        };
-        let response = over_the_wire(6, request, |request| answer(&identity(), request, 6));
-        assert_eq!(response.coordinators[0].error_code, 42);
-        assert_eq!(response.coordinators[0].node_id, -1);
-        let request = FindCoordinatorRequest {
-            key: "g".into(),
-            key_type: 9,
-            ..FindCoordinatorRequest::default()
-        };
-        let response = over_the_wire(3, request, |request| answer(&identity(), request, 3));
-        assert_eq!(response.error_code, 42);
+        let invalid = ErrorCode::InvalidRequest.code();
+        for (version, key_type, keys) in [(6, 2, 2), (3, 9, 1)] {
+            let expected = (invalid, -1, String::new(), -1);
+            let picture = Picture::default();
+            assert_eq!(found(&picture, version, key_type), vec![expected; keys]);
+        }
     }
 }

@@ -10,8 +10,8 @@ use alluvium_common::offset::Offset;
 use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use alluvium_metadata::coordinator::{
-    CommitRequest, CoordinatorOptions, GroupConfig, GroupCoordinator, JoinRequest, MemberId,
-    OffsetToCommit, Protocol, SoleOwner, SyncRequest,
+    CommitRequest, CoordinatorOptions, GroupConfig, GroupCoordinator, GroupShard, JoinRequest,
+    MemberId, OffsetToCommit, Protocol, SoleOwner, SyncRequest,
 };
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::TopicRecord;
@@ -79,13 +79,16 @@ impl Scene {
         let options = CoordinatorOptions {
             keys: Keys::new("test"),
             config: GroupConfig::default(),
-            ownership: Arc::new(SoleOwner),
             clock: ManualClock::at(1_000),
             random: SeededRandom::new(7),
         };
-        let groups = GroupCoordinator::open(Arc::new(MemoryStore::new()), options).await;
+        let groups = GroupCoordinator::new(Arc::new(MemoryStore::new()), options);
+        for shard in GroupShard::all() {
+            let opened = groups.open_shard(shard, Arc::new(SoleOwner)).await;
+            opened.expect("opens");
+        }
         Self {
-            groups: Arc::new(groups.expect("opens")),
+            groups: Arc::new(groups),
             topics: topics(&["t", "u"]).await,
         }
     }
@@ -107,9 +110,10 @@ impl Scene {
         TopicPartition::new(TopicId(self.topic_id(name)), PartitionIndex(index))
     }
 
-    pub fn committed(&self, group: &str, topic: &str, index: i32) -> Option<i64> {
+    pub async fn committed(&self, group: &str, topic: &str, index: i32) -> Option<i64> {
         let asked = [self.partition(topic, index)];
-        let fetched = self.groups.fetch_offsets(&group.into(), Some(&asked));
+        let group = group.into();
+        let fetched = self.groups.fetch_offsets(&group, Some(&asked)).await;
         let offset = fetched.expect("served").partitions.remove(0).1;
         offset.and_then(|record| record.offset).map(Offset::get)
     }

@@ -1,4 +1,4 @@
-//! IncrementalAlterConfigs (KIP-339): changes single settings of topics.
+//! IncrementalAlterConfigs (KIP-339): changes single settings of topics and brokers.
 
 use alluvium_metadata::topic_config::{self, ConfigChange};
 use alluvium_metadata::topics::TopicError;
@@ -12,7 +12,8 @@ use alluvium_protocol::messages::{
 };
 
 use super::admin::{Admin, Refusal, outcome, repeated};
-use super::config_resources::{TOPIC, check_once, existing_topic, refuse_change};
+use super::broker_settings;
+use super::config_resources::{BROKER, TOPIC, check_once, existing_topic, refuse_change};
 use crate::broker::Broker;
 use crate::dispatch::RequestInfo;
 
@@ -60,6 +61,10 @@ async fn alter(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    if resource.resource_type == BROKER {
+        let name = &resource.resource_name;
+        return broker_settings::alter(admin, name, &resource.configs, validate_only).await;
+    }
     if resource.resource_type != TOPIC {
         return Err(refuse_change(
             admin,
@@ -120,7 +125,6 @@ mod tests {
 
     use super::*;
     use crate::handlers::admin_testing::Scene;
-    use crate::handlers::config_resources::BROKER;
     use crate::handlers::group_testing::over_the_wire_async;
 
     fn config(

@@ -8,6 +8,7 @@ use super::admin::Admin;
 use super::config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::broker::Broker;
 use crate::dispatch::RequestInfo;
+use crate::shape;
 
 /// Answers ListConfigResources.
 pub async fn handle(
@@ -51,7 +52,9 @@ fn answer(
     }
     for kind in [BROKER, BROKER_LOGGER] {
         if wanted.contains(&kind) {
-            add(admin.identity.broker_id.to_string().into(), kind);
+            for broker in shape::brokers(&admin.view.picture()) {
+                add(broker.broker_id.to_string().into(), kind);
+            }
         }
     }
     ListConfigResourcesResponse {

@@ -1,8 +1,9 @@
 //! Metadata: brokers, topics, leaders. Creates topics when asked and allowed to.
 
 use alluvium_common::topic::TopicName;
-use alluvium_metadata::model::TopicRecord;
+use alluvium_metadata::model::{BrokerRecord, TopicRecord};
 use alluvium_metadata::topics::{NewTopic, TopicError};
+use alluvium_metadata::view::Picture;
 use alluvium_protocol::messages::metadata_request::MetadataRequestTopic;
 use alluvium_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -15,6 +16,10 @@ use super::{describe_cluster, describe_topic_partitions};
 use crate::broker::{Broker, TopicRef};
 use crate::dispatch::RequestInfo;
 use crate::error_map;
+use crate::shape;
+
+/// First version whose clients take replicas that they cannot connect to.
+const DEAD_REPLICAS_VERSION_MIN: i16 = 1;
 
 /// Answers Metadata.
 pub async fn handle(
@@ -32,9 +37,9 @@ pub async fn handle(
     let mut topics = Vec::new();
     match wanted(request.topics, info.version) {
         None => {
-            for topic in broker.view.topics().all() {
-                topics.push(describe(broker, topic));
-            }
+            let picture = broker.view.picture();
+            let all = picture.topics.all();
+            topics.extend(all.map(|topic| describe(&picture, topic, info.version)));
         }
         Some(wanted) => {
             for topic in wanted {
@@ -47,19 +52,23 @@ pub async fn handle(
             topic.topic_authorized_operations = describe_topic_partitions::ALL_OPERATIONS;
         }
     }
-    let identity = &broker.identity;
+    let picture = broker.view.picture();
     MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: identity.broker_id.0,
-            host: identity.endpoint.host.clone().into(),
-            port: i32::from(identity.endpoint.port),
-            rack: identity.rack.clone(),
-        }],
-        cluster_id: Some(identity.cluster_id.clone()),
-        controller_id: identity.broker_id.0,
+        brokers: shape::brokers(&picture).map(node).collect(),
+        cluster_id: Some(broker.identity.cluster_id.clone()),
+        controller_id: shape::controller_id(&picture),
         cluster_authorized_operations,
         topics,
         ..MetadataResponse::default()
+    }
+}
+
+fn node(broker: &BrokerRecord) -> MetadataResponseBroker {
+    MetadataResponseBroker {
+        node_id: broker.broker_id.0,
+        host: broker.host.clone().into(),
+        port: i32::from(broker.port),
+        rack: broker.rack.clone().map(Into::into),
     }
 }
 
@@ -86,7 +95,7 @@ async fn find(
         TopicRef::Name(&name)
     };
     if let Some(topic) = broker.topic(&topic_ref) {
-        return describe(broker, &topic);
+        return describe(&broker.view.picture(), &topic, version);
     }
     if by_id {
         return MetadataResponseTopic {
@@ -97,7 +106,7 @@ async fn find(
         };
     }
     match create_missing(broker, &name, create).await {
-        Ok(topic) => describe(broker, &topic),
+        Ok(topic) => describe(&broker.view.picture(), &topic, version),
         Err(code) => MetadataResponseTopic {
             error_code: code.code(),
             // Older versions cannot carry a null name, newer ones answer with what was asked.
@@ -137,22 +146,81 @@ async fn create_missing(
     }
 }
 
-fn describe(broker: &Broker, topic: &TopicRecord) -> MetadataResponseTopic {
-    let me = broker.identity.broker_id.0;
+fn describe(picture: &Picture, topic: &TopicRecord, version: i16) -> MetadataResponseTopic {
+    let partitions = 0..topic.partition_count;
     MetadataResponseTopic {
         name: Some(StrBytes::copy_of(topic.name.as_str())),
         topic_id: topic.topic_id.0,
         is_internal: topic.name.is_internal(),
-        partitions: (0..topic.partition_count)
-            .map(|index| MetadataResponsePartition {
-                partition_index: index,
-                leader_id: me,
-                leader_epoch: broker.leader_epoch(topic, index),
-                replica_nodes: vec![me],
-                isr_nodes: vec![me],
-                ..MetadataResponsePartition::default()
-            })
+        partitions: partitions
+            .map(|index| show(picture, topic, index, version))
             .collect(),
         ..MetadataResponseTopic::default()
+    }
+}
+
+fn show(
+    picture: &Picture,
+    topic: &TopicRecord,
+    index: i32,
+    version: i16,
+) -> MetadataResponsePartition {
+    let mut shape = shape::partition(picture, topic, index);
+    if version < DEAD_REPLICAS_VERSION_MIN {
+        shape.replicas.retain(|id| !shape.offline.contains(id));
+    }
+    MetadataResponsePartition {
+        error_code: shape.error.code(),
+        partition_index: index,
+        leader_id: shape.leader_id(),
+        leader_epoch: shape.leader_epoch,
+        replica_nodes: shape.replicas,
+        isr_nodes: shape.isr,
+        offline_replicas: shape.offline,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_protocol::ApiKey;
+
+    use super::*;
+    use crate::handlers::cluster_testing::TestCluster;
+    use crate::handlers::group_testing::over_the_wire;
+
+    #[tokio::test(start_paused = true)]
+    async fn partitions_are_told_in_every_version() {
+        let cluster = TestCluster::new().await;
+        cluster.broker(1).await;
+        let topic = cluster.topic("t", 2).await;
+        cluster.served(&topic, 0, 1).await;
+        cluster.placed(&topic, 1, 2).await;
+        let picture = cluster.picture().await;
+        for version in ApiKey::Metadata.valid_versions() {
+            let request = MetadataRequest::default();
+            let response = over_the_wire(version, request, |_| MetadataResponse {
+                brokers: shape::brokers(&picture).map(node).collect(),
+                topics: vec![describe(&picture, &topic, version)],
+                ..MetadataResponse::default()
+            });
+            assert_eq!(response.brokers[0].host, "broker1.test");
+            let [served, waiting] = &response.topics[0].partitions[..] else {
+                panic!("two partitions");
+            };
+            assert_eq!((served.error_code, served.leader_id), (0, 1));
+            assert_eq!(
+                (&*served.replica_nodes, &*served.isr_nodes),
+                (&[1][..], &[1][..])
+            );
+            let none = ErrorCode::LeaderNotAvailable.code();
+            assert_eq!((waiting.error_code, waiting.leader_id), (none, -1));
+            let dead: &[i32] = if version == 0 { &[] } else { &[2] };
+            assert_eq!(
+                (&*waiting.replica_nodes, waiting.isr_nodes.len()),
+                (dead, 0)
+            );
+            let offline: &[i32] = if version < 5 { &[] } else { &[2] };
+            assert_eq!(waiting.offline_replicas, offline);
+        }
     }
 }

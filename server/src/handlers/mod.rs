@@ -7,7 +7,11 @@ mod admin;
 #[cfg(test)]
 mod admin_testing;
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
+mod broker_settings;
+#[cfg(test)]
+pub(crate) mod cluster_testing;
 mod config_entries;
 mod config_resources;
 pub mod create_acls;
@@ -34,6 +38,7 @@ pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
+mod leader_hints;
 pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;

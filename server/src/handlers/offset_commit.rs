@@ -212,8 +212,8 @@ mod tests {
             let codes = commit(&scene, version, -1, asked).await;
             let expected = [vec![unknown_topic], vec![0, unknown_partition, 0]];
             assert_eq!(codes, expected, "version {version}");
-            assert_eq!(scene.committed("g", "t", 0), Some(42));
-            assert_eq!(scene.committed("g", "t", 1), Some(42));
+            assert_eq!(scene.committed("g", "t", 0).await, Some(42));
+            assert_eq!(scene.committed("g", "t", 1).await, Some(42));
         }
     }
 
@@ -242,6 +242,6 @@ mod tests {
         let too_large = ErrorCode::OffsetMetadataTooLarge.code();
         let unknown = ErrorCode::UnknownTopicOrPartition.code();
         assert_eq!(codes, [[too_large, unknown, 0]]);
-        assert_eq!(scene.committed("g", "t", 0), None);
+        assert_eq!(scene.committed("g", "t", 0).await, None);
     }
 }

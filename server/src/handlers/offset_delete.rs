@@ -117,7 +117,7 @@ mod tests {
         let deleted = delete(&scene, "g", &["gone", "t"]).await;
         let expected = vec![vec![unknown, unknown], vec![0, unknown]];
         assert_eq!(deleted, (0, expected));
-        assert_eq!(scene.committed("g", "t", 0), None);
+        assert_eq!(scene.committed("g", "t", 0).await, None);
         for topics in [&["t"][..], &["gone"], &[]] {
             let nobody = delete(&scene, "nobody", topics).await;
             assert_eq!(nobody, (ErrorCode::GroupIdNotFound.code(), vec![]));

@@ -35,19 +35,22 @@ pub async fn handle(
     request: OffsetFetchRequest,
     info: &RequestInfo,
 ) -> OffsetFetchResponse {
-    answer(&broker.groups, &broker.view.topics(), request, info.version)
+    answer(&broker.groups, &broker.view.topics(), request, info.version).await
 }
 
-fn answer(
+async fn answer(
     groups: &GroupCoordinator,
     topics: &Topics,
     request: OffsetFetchRequest,
     version: i16,
 ) -> OffsetFetchResponse {
     if version >= BATCH_VERSION {
-        let fetch = |group| fetch_group(groups, topics, group, version);
+        let mut fetched = Vec::with_capacity(request.groups.len());
+        for group in request.groups {
+            fetched.push(fetch_group(groups, topics, group, version).await);
+        }
         return OffsetFetchResponse {
-            groups: request.groups.into_iter().map(fetch).collect(),
+            groups: fetched,
             ..OffsetFetchResponse::default()
         };
     }
@@ -62,7 +65,7 @@ fn answer(
         topics: asked.map(|asked| asked.into_iter().map(topic).collect()),
         ..OffsetFetchRequestGroup::default()
     };
-    single_group(fetch_group(groups, topics, group, version))
+    single_group(fetch_group(groups, topics, group, version).await)
 }
 
 /// The same answer in the form of the versions that had one group.
@@ -85,15 +88,15 @@ fn single_group(group: OffsetFetchResponseGroup) -> OffsetFetchResponse {
     }
 }
 
-fn fetch_group(
+async fn fetch_group(
     groups: &GroupCoordinator,
     topics: &Topics,
     asked: OffsetFetchRequestGroup,
     version: i16,
 ) -> OffsetFetchResponseGroup {
     let result = match &asked.topics {
-        Some(wanted) => fetch_some(groups, topics, &asked.group_id, wanted, version),
-        None => fetch_all(groups, topics, &asked.group_id),
+        Some(wanted) => fetch_some(groups, topics, &asked.group_id, wanted, version).await,
+        None => fetch_all(groups, topics, &asked.group_id).await,
     };
     match result {
         Ok(topics) => OffsetFetchResponseGroup {
@@ -105,31 +108,39 @@ fn fetch_group(
     }
 }
 
-fn fetch_some(
+/// All topics in one call, which may cost a read of the metadata store.
+async fn fetch_some(
     groups: &GroupCoordinator,
     topics: &Topics,
     group: &StrBytes,
     wanted: &[OffsetFetchRequestTopics],
     version: i16,
 ) -> Result<Vec<OffsetFetchResponseTopics>, GroupError> {
+    let by_id = version >= TOPIC_ID_VERSION;
+    let find = |topic: &OffsetFetchRequestTopics| {
+        find_topic(topics, &topic.name, topic.topic_id, by_id).map(|record| record.topic_id)
+    };
+    let found: Vec<Result<TopicId, ErrorCode>> = wanted.iter().map(find).collect();
+    let known = wanted.iter().zip(&found).filter_map(|(topic, id)| {
+        let id = *id.as_ref().ok()?;
+        let tp = move |index: &i32| TopicPartition::new(id, PartitionIndex(*index));
+        Some(topic.partition_indexes.iter().map(tp))
+    });
+    let asked: Vec<TopicPartition> = known.flatten().collect();
+    let fetched = groups.fetch_offsets(&group_id(group), Some(&asked)).await?;
+    // As many answers as were asked for, in the same order.
+    let mut offsets = fetched.partitions.into_iter().map(|(_, offset)| offset);
     let mut answered = Vec::with_capacity(wanted.len());
-    for topic in wanted {
-        let by_id = version >= TOPIC_ID_VERSION;
-        let partitions = match find_topic(topics, &topic.name, topic.topic_id, by_id) {
-            Ok(record) => {
-                let tp = |index: &i32| TopicPartition::new(record.topic_id, PartitionIndex(*index));
-                let asked: Vec<_> = topic.partition_indexes.iter().map(tp).collect();
-                let fetched = groups.fetch_offsets(&group_id(group), Some(&asked))?;
-                let answer = |(tp, offset): (TopicPartition, Option<OffsetRecord>)| {
-                    partition(tp.partition.0, offset, ErrorCode::None)
-                };
-                fetched.partitions.into_iter().map(answer).collect()
-            }
+    for (topic, found) in wanted.iter().zip(found) {
+        let indexes = topic.partition_indexes.iter();
+        let partitions = match found {
+            Ok(_) => indexes
+                .map(|index| partition(*index, offsets.next().flatten(), ErrorCode::None))
+                .collect(),
             // Of a name nothing is committed; an id is told to be unknown, so that clients refresh.
             Err(code) => {
                 let code = if by_id { code } else { ErrorCode::None };
-                let none = |index: &i32| partition(*index, None, code);
-                topic.partition_indexes.iter().map(none).collect()
+                indexes.map(|index| partition(*index, None, code)).collect()
             }
         };
         answered.push(OffsetFetchResponseTopics {
@@ -142,12 +153,12 @@ fn fetch_some(
 }
 
 /// Offsets of topics that were deleted are about to be dropped, and not shown (I23).
-fn fetch_all(
+async fn fetch_all(
     groups: &GroupCoordinator,
     topics: &Topics,
     group: &StrBytes,
 ) -> Result<Vec<OffsetFetchResponseTopics>, GroupError> {
-    let fetched = groups.fetch_offsets(&group_id(group), None)?;
+    let fetched = groups.fetch_offsets(&group_id(group), None).await?;
     let mut by_topic: BTreeMap<TopicId, OffsetFetchResponseTopics> = BTreeMap::new();
     for (tp, offset) in fetched.partitions {
         let Some(record) = topics.with_id(tp.topic_id) else {
@@ -230,7 +241,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::handlers::group_testing::{Scene, over_the_wire};
+    use crate::handlers::group_testing::{Scene, over_the_wire_async};
 
     fn request(
         version: i16,
@@ -270,14 +281,15 @@ mod tests {
     }
 
     /// Topic, partition, offset, error, of whatever form the version has.
-    fn fetch(
+    async fn fetch(
         scene: &Scene,
         version: i16,
         request: OffsetFetchRequest,
     ) -> (i16, Vec<(i32, i64, i16)>) {
-        let response = over_the_wire(version, request, |request| {
-            answer(&scene.groups, &scene.topics, request, version)
-        });
+        let response = over_the_wire_async(version, request, async |request| {
+            answer(&scene.groups, &scene.topics, request, version).await
+        })
+        .await;
         if version >= BATCH_VERSION {
             let group = &response.groups[0];
             let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
@@ -296,7 +308,7 @@ mod tests {
         let (t, gone) = (scene.topic_id("t"), Uuid::from_u128(404));
         for version in 1..=10 {
             let asked = vec![("t", t, vec![1, 0, 77]), ("gone", gone, vec![3])];
-            let fetched = fetch(&scene, version, request(version, "g", Some(asked)));
+            let fetched = fetch(&scene, version, request(version, "g", Some(asked))).await;
             let unknown = match version >= TOPIC_ID_VERSION {
                 true => ErrorCode::UnknownTopicId.code(),
                 false => 0,
@@ -304,7 +316,7 @@ mod tests {
             let expected = vec![(1, 42, 0), (0, -1, 0), (77, -1, 0), (3, -1, unknown)];
             assert_eq!(fetched, (0, expected), "version {version}");
             let asked = vec![("t", t, vec![1])];
-            let stranger = fetch(&scene, version, request(version, "other", Some(asked)));
+            let stranger = fetch(&scene, version, request(version, "other", Some(asked))).await;
             assert_eq!(stranger, (0, vec![(1, -1, 0)]), "no error");
         }
     }
@@ -316,7 +328,7 @@ mod tests {
         scene.commit("g", "u", 0, 7).await;
         let deleted = scene.without_topic("u").await;
         for version in 2..=10 {
-            let fetched = fetch(&deleted, version, request(version, "g", None));
+            let fetched = fetch(&deleted, version, request(version, "g", None)).await;
             assert_eq!(fetched, (0, vec![(1, 42, 0)]), "version {version}");
         }
     }
@@ -327,7 +339,7 @@ mod tests {
         scene.commit("g", "t", 0, 1).await;
         let mut both = request(9, "g", None);
         both.groups.extend(request(9, "other", None).groups);
-        let response = answer(&scene.groups, &scene.topics, both, 9);
+        let response = answer(&scene.groups, &scene.topics, both, 9).await;
         assert_eq!(response.groups.len(), 2);
         let partition = &response.groups[0].topics[0].partitions[0];
         assert_eq!(partition.metadata.as_deref(), Some("note"));
@@ -342,7 +354,7 @@ mod tests {
         let code = ErrorCode::NotCoordinator.code();
         for version in 1..=10 {
             let asked = vec![("t", scene.topic_id("t"), vec![0])];
-            let fetched = fetch(&scene, version, request(version, "g", Some(asked)));
+            let fetched = fetch(&scene, version, request(version, "g", Some(asked))).await;
             let expected = match version {
                 1 => (0, vec![(0, -1, code)]),
                 _ => (code, vec![]),

@@ -45,7 +45,7 @@ fn find(broker: &Broker, name: &StrBytes, partition: &OffsetForLeaderPartition) 
     let end = broker.reader.log(&tp).and_then(|log| {
         // A negative epoch is older than all, but has no records: "undefined", as Kafka answers.
         match leader_epoch(partition.leader_epoch) {
-            Some(epoch) => end_offset(&log, believed, epoch),
+            Some(epoch) => end_offset(broker.reader.guard(), &log, believed, epoch),
             None => Ok(None),
         }
     });

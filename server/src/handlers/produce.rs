@@ -12,7 +12,7 @@ use alluvium_ingest::backpressure::FramePermit;
 use alluvium_ingest::error::AppendError;
 use alluvium_ingest::partition::AppendOptions;
 use alluvium_ingest::validate::ClientRules;
-use alluvium_metadata::model::TopicRecord;
+use alluvium_metadata::model::{BrokerRecord, TopicRecord};
 use alluvium_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use alluvium_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
@@ -24,12 +24,16 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::leader_hints::LeaderHints;
 use crate::broker::{Broker, TopicRef};
 use crate::dispatch::RequestInfo;
 use crate::error_map;
 
 /// First version whose clients know zstd (KIP-110).
 const ZSTD_VERSION_MIN: i16 = 7;
+
+/// First version whose answers name the leader and its address (KIP-951).
+const LEADER_HINTS_VERSION_MIN: i16 = 10;
 
 /// What becomes of the request.
 pub enum Answer {
@@ -91,9 +95,12 @@ pub fn start(
         return ready(unanswered(&response));
     }
     let broker = Arc::clone(broker);
+    let wants_hints = info.version >= LEADER_HINTS_VERSION_MIN;
     Box::pin(async move {
         wait(&mut response, waiting, timeout).await;
-        add_leader_hints(&broker, &mut response);
+        if wants_hints {
+            add_leader_hints(&broker, &mut response);
+        }
         Answer::Respond(response)
     })
 }
@@ -233,30 +240,27 @@ fn unanswered(response: &ProduceResponse) -> Answer {
     }
 }
 
-/// KIP-951: an answer that says "not the leader" says who is.
+/// KIP-951.
 fn add_leader_hints(broker: &Broker, response: &mut ProduceResponse) {
-    let mut hinted = false;
+    let picture = broker.view.picture();
+    let mut hints = LeaderHints::new(&picture, broker.identity.broker_id);
     for topic in &mut response.responses {
         let found = broker.topic(&TopicRef::new(&topic.name, topic.topic_id));
         for answer in &mut topic.partition_responses {
-            if answer.error_code == ErrorCode::NotLeaderOrFollower.code()
-                && let Some(topic) = &found
-            {
+            let hint = hints.hint(answer.error_code, found.as_deref(), answer.index);
+            if let Some(hint) = hint {
                 answer.current_leader = LeaderIdAndEpoch {
-                    leader_id: broker.identity.broker_id.0,
-                    leader_epoch: broker.leader_epoch(topic, answer.index),
+                    leader_id: hint.leader_id,
+                    leader_epoch: hint.leader_epoch,
                 };
-                hinted = true;
             }
         }
     }
-    if hinted {
-        let identity = &broker.identity;
-        response.node_endpoints = vec![NodeEndpoint {
-            node_id: identity.broker_id.0,
-            host: identity.endpoint.host.clone().into(),
-            port: i32::from(identity.endpoint.port),
-            rack: identity.rack.clone(),
-        }];
-    }
+    let endpoint = |broker: &BrokerRecord| NodeEndpoint {
+        node_id: broker.broker_id.0,
+        host: broker.host.clone().into(),
+        port: i32::from(broker.port),
+        rack: broker.rack.clone().map(Into::into),
+    };
+    response.node_endpoints = hints.endpoints().map(endpoint).collect();
 }

@@ -14,8 +14,13 @@
 //! span is missing the chain ends, and what lies behind is told and left.
 //!
 //! **Commit logs.** All segments go into logs of broker [`RESTORED_BROKER`], which never was one, under broker epochs
-//! from 0 downwards: revisions of a new etcd begin at 1, so these logs are older than every session to come, and no
+//! from -1 downwards: revisions of a new etcd begin at 1, so these logs are older than every session to come, and no
 //! session can ever write to them.
+//!
+//! **Leaders.** One broker is given all partitions, and the controller of the new cluster moves them on. A partition of
+//! which the snapshot says that a write-ahead log may hold more stays with the broker that had that log, because only
+//! its start puts back what is in it. Leader epochs go on far beyond those known: there may have been others, under which
+//! batches in write-ahead logs were written, and which clients have seen.
 
 mod chain;
 mod order;
@@ -51,7 +56,7 @@ pub struct Restore {
     pub clock: SharedClock,
     /// For names.
     pub random: SharedRandom,
-    /// Who shall lead all partitions at first.
+    /// Who shall lead at first, but for partitions that a write-ahead log may hold more of.
     pub leader: BrokerId,
     /// Which cluster, where the bucket has snapshots of several.
     pub cluster_id: Option<Uuid>,

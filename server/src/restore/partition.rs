@@ -11,6 +11,9 @@ use alluvium_segment::footer::PartitionSpan;
 use super::chain::{Span, extend};
 use super::scan::{Found, Segment};
 
+/// Leader epochs that are skipped beyond the largest known: openings of which neither snapshot nor bucket tell.
+const LEADER_EPOCHS_SKIPPED: i32 = 1_000;
+
 /// Where a partition's tail has a span: which of its entries, and which sequence.
 type Place = (usize, u64);
 
@@ -262,17 +265,54 @@ impl Chain {
                 }
             }
         }
-        let known = self
-            .record
-            .as_ref()
-            .map_or(LeaderEpoch(0), |r| r.leader_epoch);
+        let fresh = PartitionRecord::new(leader);
+        let with_log = self.record.as_ref().filter(|record| record.wal.is_some());
+        let known = self.record.as_ref().unwrap_or(&fresh).leader_epoch;
         let newest = history.last().map_or(known, |last| last.leader_epoch);
+        let newest = newest.max(known).0;
         PartitionRecord {
-            leader,
-            leader_epoch: newest.max(known),
+            leader: with_log.map_or(leader, |record| record.leader),
+            leader_epoch: LeaderEpoch(newest.saturating_add(LEADER_EPOCHS_SKIPPED)),
             epoch_history: history,
             log_start: Offset::new(self.log_start).unwrap_or(Offset::ZERO),
             tail,
+            wal: with_log.and_then(|record| record.wal),
+            ..fresh
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_metadata::model::WalHolder;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_a_write_ahead_log_may_hold_more_of_stays_with_it() {
+        let given = BrokerId(1);
+        let record = |wal| PartitionRecord {
+            leader_epoch: LeaderEpoch(7),
+            wal,
+            ..PartitionRecord::new(BrokerId(2))
+        };
+        let restored = |record| {
+            let chain = Chain {
+                spans: Vec::new(),
+                log_start: 5,
+                end: 5,
+                end_at_snapshot: 5,
+                record,
+            };
+            chain.record(given, Vec::new(), &[])
+        };
+        let moved = restored(Some(record(None)));
+        assert_eq!((moved.leader, moved.wal), (given, None));
+        assert!(moved.leader_epoch > LeaderEpoch(7) && moved.open_by().is_none());
+        let wal = Some(WalHolder(Uuid::from_u128(3)));
+        let bound = restored(Some(record(wal)));
+        assert_eq!((bound.leader, bound.wal), (BrokerId(2), wal));
+        assert_eq!(restored(None).leader, given);
     }
 }

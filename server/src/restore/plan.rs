@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use alluvium_metadata::coordinator::GroupShard;
+use alluvium_metadata::coordinator::keys::GroupKeys;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{PartitionRecord, TailEntry, TopicRecord};
 use alluvium_metadata::value;
@@ -21,18 +23,6 @@ use super::scan::{Found, Segment};
 /// Producer ids that are skipped beyond the largest seen: those that brokers had taken and not used, or used without
 /// the bucket knowing.
 const PRODUCER_IDS_SKIPPED: i64 = 1_000_000;
-
-/// Folders of keys that are not copied from the snapshot as they are: they are rewritten, or are of no use to other
-/// sessions.
-const NOT_COPIED: [&[u8]; 5] = [
-    b"commits/",
-    b"partitions/",
-    b"topics/",
-    b"cluster",
-    b"coordinators/",
-];
-/// The key in which a group coordinator says who writes.
-const WRITER: &[u8] = b"/writer";
 
 /// A partition as it will be.
 #[derive(Debug, Clone)]
@@ -127,17 +117,26 @@ pub fn plan(found: Found, leader: BrokerId, now_ms: i64) -> anyhow::Result<Plan>
         topics: topics.into_values().collect(),
         copied: stored
             .into_iter()
-            .filter(|(key, _)| is_copied(key))
+            .filter(|(key, _)| is_copied(&keys, key))
             .collect(),
         next_producer_id: next_producer_id(&found.segments),
         warnings,
     })
 }
 
-fn is_copied(key: &[u8]) -> bool {
-    let is_rewritten = NOT_COPIED.iter().any(|folder| key.starts_with(folder));
-    let is_writer = key.starts_with(b"groups/") && key.ends_with(WRITER);
-    !is_rewritten && !is_writer
+/// Whether a key of the snapshot is written as it was. The others are rewritten, or of no use to other sessions: who
+/// coordinates the groups, and who writes them, is found out anew.
+fn is_copied(keys: &Keys, key: &[u8]) -> bool {
+    let key = keys.absolute(key);
+    let folders = [
+        keys.all_commits(),
+        keys.partitions(),
+        keys.topics(),
+        keys.group_coordinators(),
+    ];
+    let is_writer = || GroupShard::all().any(|shard| GroupKeys::new(keys, shard).writer() == key);
+    let is_left_out = folders.iter().any(|folder| folder.contains(&key));
+    !(is_left_out || key == keys.cluster() || is_writer())
 }
 
 fn read_topics(
@@ -218,10 +217,11 @@ fn superseded_in_part(
         .collect()
 }
 
-/// The youngest log has epoch 0: all are older than the first revision of any store.
+/// The youngest log has epoch -1: all are older than the first revision of any store, and none is 0, which is the
+/// revision of a session's key that is not there.
 fn epochs_of(ordered: &Ordered) -> Vec<BrokerEpoch> {
     let count = ordered.logs.len() as i64;
-    (0..count).map(|log| BrokerEpoch(log + 1 - count)).collect()
+    (0..count).map(|log| BrokerEpoch(log - count)).collect()
 }
 
 fn tail_of(named: &[Named], epochs: &[BrokerEpoch]) -> Vec<TailEntry> {
@@ -244,4 +244,41 @@ fn next_producer_id(segments: &[Segment]) -> i64 {
         .flat_map(|span| &span.producers)
         .map(|producer| producer.producer_id.0);
     ids.max().unwrap_or(0).saturating_add(PRODUCER_IDS_SKIPPED)
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_metadata::coordinator::group_shard;
+
+    use super::*;
+
+    #[test]
+    fn groups_are_copied_and_who_writes_them_is_not() {
+        let keys = Keys::new("");
+        let group = "writer".into();
+        let shard = GroupKeys::new(&keys, group_shard(&group));
+        let tp = TopicPartition::new(TopicId(Uuid::from_u128(1)), PartitionIndex(0));
+        for (key, copied) in [
+            (shard.group(&group), true),
+            (shard.offset(&group, &tp), true),
+            (keys.drain(BrokerId(1)), true),
+            (shard.writer(), false),
+            (keys.group_coordinator(group_shard(&group)), false),
+            (keys.cluster(), false),
+            (keys.partition(tp), false),
+            (keys.commit(BrokerId(1), BrokerEpoch(1), 1), false),
+        ] {
+            let relative = keys.relative(&key).expect("of the cluster");
+            assert_eq!(is_copied(&keys, relative), copied, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn the_epochs_of_restored_logs_are_those_of_no_session() {
+        let ordered = Ordered {
+            logs: vec![Vec::new(); 3],
+            ..Ordered::default()
+        };
+        assert_eq!(epochs_of(&ordered), [-3, -2, -1].map(BrokerEpoch));
+    }
 }

@@ -8,9 +8,11 @@ use alluvium_ingest::seams::{CommitFailure, CommitSink, SegmentSink, SessionGuar
 use alluvium_metadata::commit_log::{CommitError, CommitLog};
 use alluvium_metadata::model::CommitRecord;
 use alluvium_metadata::session::Session;
+use alluvium_query::LeaderGuard;
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_object::EncodedSegment;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 /// The commit log of the broker's session.
 pub struct Commits(pub CommitLog);
@@ -36,7 +38,15 @@ impl CommitSink for Commits {
 }
 
 /// The broker's session.
+#[derive(Debug)]
 pub struct SessionSeam(pub Arc<Session>);
+
+/// As long as the session stands, nobody else opens what it has opened (F2).
+impl LeaderGuard for SessionSeam {
+    fn proved_until(&self) -> Option<Instant> {
+        self.0.alive_until()
+    }
+}
 
 impl SessionGuard for SessionSeam {
     fn is_alive(&self) -> bool {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use alluvium_common::epoch::BrokerId;
 use alluvium_metadata::coordinator::group::GroupConfig;
-use alluvium_metadata::coordinator::{CoordinatorOptions, GroupCoordinator};
+use alluvium_metadata::coordinator::{
+    CoordinatorOptions, GroupCoordinator, Ownership, migrate_groups,
+};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{BrokerRecord, ClusterRecord};
 use alluvium_metadata::session::Session;
@@ -18,9 +20,8 @@ use alluvium_metadata::store::{
 use alluvium_metadata::value::{self, ValueError};
 use alluvium_protocol::StrBytes;
 use anyhow::{Context, bail};
-use tracing::warn;
 
-use super::{Basics, alone};
+use super::Basics;
 use crate::config::{Config, Endpoint, MetadataLocation};
 use crate::data_folder::DataFolder;
 
@@ -102,19 +103,11 @@ pub async fn open_session(
         instance_id: folder.instance_id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ms: basics.clock.now_ms(),
+        rpc: None,
+        draining: false,
     };
     let ttl = session_ttl(config)?;
     let session = Session::open(Arc::clone(store), &keys(config), &record, ttl).await?;
-    if let MetadataLocation::Etcd(_) = config.metadata {
-        let (keys, id) = (keys(config), session.broker_id());
-        if let Err(error) = alone::check(&**store, &keys, &config.cluster, id).await {
-            // Otherwise it would keep others out until it ends by itself.
-            if let Err(error) = session.close().await {
-                warn!(%error, "the session could not be closed; it ends by itself");
-            }
-            return Err(error);
-        }
-    }
     Ok((Arc::new(session), cluster_id(&cluster)))
 }
 
@@ -183,13 +176,18 @@ fn cluster_id(cluster: &ClusterRecord) -> StrBytes {
     (0..22).map(digit).collect::<String>().into()
 }
 
-/// Loads the groups; this broker coordinates all of them.
-pub async fn open_groups(
+/// The coordinator of the groups whose shards will be opened here. Groups as a former version stored them are divided
+/// among the shards first.
+pub async fn groups(
     basics: &Basics,
     store: &Arc<dyn MetadataStore>,
     session: &Arc<Session>,
 ) -> anyhow::Result<Arc<GroupCoordinator>> {
     let config = &basics.loaded.config;
+    let ownership: Arc<dyn Ownership> = session.clone();
+    migrate_groups(store, &keys(config), &ownership, &basics.random)
+        .await
+        .context("the consumer groups of a former version cannot be moved to their shards")?;
     let options = CoordinatorOptions {
         keys: keys(config),
         config: GroupConfig {
@@ -203,14 +201,10 @@ pub async fn open_groups(
             ),
             ..GroupConfig::default()
         },
-        ownership: Arc::clone(session) as Arc<_>,
         clock: Arc::clone(&basics.clock),
         random: Arc::clone(&basics.random),
     };
-    let coordinator = GroupCoordinator::open(Arc::clone(store), options)
-        .await
-        .context("the consumer groups cannot be loaded")?;
-    Ok(Arc::new(coordinator))
+    Ok(Arc::new(GroupCoordinator::new(Arc::clone(store), options)))
 }
 
 #[cfg(test)]

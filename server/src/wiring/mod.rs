@@ -4,11 +4,11 @@
 //! probed; listeners are bound, so that a port in use is noticed before any work; the session is opened; what
 //! former sessions left behind is recovered; partitions are opened; then connections are accepted.
 //!
-//! Order of a stop: no more connections; requests that were read are answered; what is open is uploaded and
-//! committed; the session is closed.
+//! Order of a stop: others are given what this broker leads; no more connections; requests that were read are answered;
+//! what is open is uploaded and committed; the session is closed.
 
-mod adapters;
-mod alone;
+pub(crate) mod adapters;
+mod cluster;
 mod listeners;
 mod maintenance;
 mod metadata;
@@ -25,10 +25,10 @@ use alluvium_common::clock::{SharedClock, SystemClock};
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::rand::{SharedRandom, SystemRandom};
 use alluvium_ingest::pipeline::Pipeline;
+use alluvium_metadata::controller::Controller;
 use alluvium_metadata::coordinator::GroupCoordinator;
 use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::session::Session;
-use alluvium_metadata::topics::TopicWriter;
 use alluvium_metadata::view::ClusterView;
 use alluvium_query::fetch::Fetcher;
 use alluvium_query::list_offsets::OffsetFinder;
@@ -36,6 +36,7 @@ use alluvium_segment::record_batch::DecodeLimits;
 use anyhow::Context;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -44,9 +45,9 @@ use crate::config::{Loaded, Role};
 use crate::data_folder::DataFolder;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
-use crate::topic_service::TopicService;
+use crate::partitions::Me;
+use cluster::{LeadSeams, Member};
 use listeners::Listeners;
-use partitions::LocalPartitions;
 
 /// What every component is given.
 pub(crate) struct Basics {
@@ -70,6 +71,8 @@ impl Basics {
 /// A running process.
 pub struct Running {
     session: Arc<Session>,
+    view: Arc<ClusterView>,
+    controller: Controller,
     fetcher: Arc<Fetcher>,
     pipeline: Arc<Pipeline>,
     groups: Arc<GroupCoordinator>,
@@ -78,7 +81,8 @@ pub struct Running {
     health: Health,
     stopping: CancellationToken,
     shutdown_timeout: std::time::Duration,
-    _maintenance: tokio::task::JoinSet<()>,
+    // End with the process.
+    _tasks: JoinSet<()>,
     // Last, so that the folder is unlocked when all who use it are gone.
     _folder: DataFolder,
 }
@@ -104,22 +108,17 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let view = ClusterView::open(Arc::clone(&store), keys.clone())
         .await
         .context("the topics cannot be read")?;
-    let view = Arc::new(view);
-    let writer = TopicWriter::new(
-        Arc::clone(&store),
-        keys.clone(),
-        Arc::clone(&session),
-        Arc::clone(&basics.clock),
-        Arc::clone(&basics.random),
-    );
-    let topics = view.topics();
-    let orphans = writer.remove_orphans(&topics).await?;
-    if orphans > 0 {
-        info!(
-            topics = orphans,
-            "removed what was left of half-created or half-deleted topics"
-        );
-    }
+    let member = Member {
+        store: Arc::clone(&store),
+        keys: keys.clone(),
+        view: Arc::new(view),
+        me: Me {
+            broker_id: session.broker_id(),
+            broker_epoch: session.broker_epoch(),
+            instance_id: folder.instance_id(),
+        },
+        session: Arc::clone(&session),
+    };
     let logs = Logs::new();
     let tail_budget = TailBudget::new(
         config.tail_memory_bytes.as_usize(),
@@ -131,39 +130,33 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         store: &store,
         keys: &keys,
         session: &session,
-        writer: &writer,
-        topics: &topics,
+        me: &member.me,
+        picture: &member.view.picture(),
         objects: &objects,
         logs: &logs,
         tail_budget: &tail_budget,
     })
     .await?;
-    let host = Arc::new(LocalPartitions {
-        pipeline: Arc::clone(&pipeline),
-        logs: Arc::clone(&logs),
+    let mut tasks = JoinSet::new();
+    let controller = member.controller(&basics);
+    let seams = LeadSeams {
+        pipeline: &pipeline,
+        logs: &logs,
         tail_budget,
-    });
-    let groups = metadata::open_groups(&basics, &store, &session).await?;
-    groups.follow_topics(Arc::clone(&view));
-    // Until there is an election, the one broker of a cluster is its controller.
-    let controller = Arc::clone(&session);
-    let maintenance = maintenance::start(maintenance::Duties {
+        objects: Arc::clone(&objects.store),
+        tasks: &mut tasks,
+    };
+    let led = member.lead(&basics, seams);
+    let groups = member.coordinate(&basics, &mut tasks).await?;
+    let duties = maintenance::Duties {
         basics: &basics,
-        store: &store,
-        keys: &keys,
-        session: &session,
+        member: &member,
         objects: &objects.store,
         acknowledged,
-        controller: Arc::new(move || controller.is_alive().then(|| vec![controller.fence()])),
-    })
-    .await?;
-    let service = TopicService::new(
-        writer,
-        Arc::clone(&view),
-        host,
-        basics.loaded.topic_defaults.clone(),
-        &topics,
-    );
+        controller: controller.status(),
+    };
+    maintenance::start(duties, &mut tasks).await?;
+    member.coordinated(&groups).await;
     let identity = Identity {
         cluster_id,
         broker_id: BrokerId(config.broker_id),
@@ -171,12 +164,13 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         rack: config.rack.clone().map(Into::into),
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
-    let reader = storage::reader(&basics, &objects, &logs);
+    let reader = storage::reader(&basics, &objects, &logs, &session);
     let fetcher = storage::fetcher(&basics, &reader);
     let broker = Broker {
         identity,
-        view,
-        topics: Arc::new(service),
+        view: Arc::clone(&member.view),
+        topics: Arc::new(member.topic_service(&basics, led)),
+        placement: member.placement_service(&basics),
         fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
         reader,
@@ -200,6 +194,8 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     health.set(Readiness::Ready);
     Ok(Running {
         session,
+        view: member.view,
+        controller,
         fetcher,
         pipeline,
         groups,
@@ -208,44 +204,96 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         health,
         stopping,
         shutdown_timeout: config.shutdown_timeout_ms.as_duration(),
-        _maintenance: maintenance,
+        _tasks: tasks,
         _folder: folder,
     })
 }
 
+/// Why a process does not go on by itself.
+pub enum End {
+    /// Its session is over: only a new one helps.
+    SessionLost,
+    /// Something else, which starting anew does not mend.
+    Failed(anyhow::Error),
+}
+
 impl Running {
-    /// Resolves when the process cannot go on, with the reason.
-    pub async fn failed(&self) -> anyhow::Error {
+    /// Resolves when the process cannot go on.
+    pub async fn ended(&self) -> End {
         tokio::select! {
-            () = self.session.lost() => anyhow::anyhow!(
-                "the session of this broker with the metadata store is lost; start it again"
-            ),
-            () = self.pipeline.stopped() => anyhow::anyhow!(
-                "the write path has stopped; start the broker again"
-            ),
-            error = self.groups.stopped() => anyhow::anyhow!(
-                "the group coordinator has stopped: {error}; start the broker again"
-            ),
+            biased;
+            () = self.session.lost() => End::SessionLost,
+            () = self.pipeline.stopped() => self.end("the write path has stopped"),
         }
     }
 
-    /// Answers what was read, uploads what is open, and ends.
-    pub async fn stop(self) {
+    /// Components end because the session did, or for a reason of their own.
+    fn end(&self, reason: &str) -> End {
+        match self.session.is_lost() {
+            true => End::SessionLost,
+            false => End::Failed(anyhow::anyhow!("{reason}; start the broker again")),
+        }
+    }
+
+    /// Gives away what it leads, answers what was read, uploads what is open, and ends.
+    pub async fn stop(mut self) {
         self.health.set(Readiness::NotReady("stopping".to_owned()));
-        self.stopping.cancel();
-        self.fetcher.stop_waiting();
-        if tokio::time::timeout(self.shutdown_timeout, self.drain())
+        if tokio::time::timeout(self.shutdown_timeout / 2, self.leave())
             .await
             .is_err()
         {
             warn!(
-                timeout = ?self.shutdown_timeout,
+                "handing over takes too long; others take over what is left when this broker is gone"
+            );
+        }
+        self.stopping.cancel();
+        self.fetcher.stop_waiting();
+        let timeout = self.shutdown_timeout;
+        if tokio::time::timeout(timeout / 2, self.drain())
+            .await
+            .is_err()
+        {
+            warn!(
+                ?timeout,
                 "stopping took too long; what is not uploaded stays in the write-ahead log"
             );
         }
     }
 
-    async fn drain(&self) {
+    /// Hands over, while clients are still served, what others can take.
+    async fn leave(&self) {
+        if self.session.is_lost() || !self.has_others() {
+            return;
+        }
+        if let Err(error) = self.session.announce_stop().await {
+            warn!(%error, "others cannot be told that this broker stops");
+            return;
+        }
+        let mut changes = self.view.changes();
+        while self.has_others() && self.leads_something() && !self.session.is_lost() {
+            // The sender lives as long as the view.
+            let _changed = changes.changed().await;
+        }
+    }
+
+    fn has_others(&self) -> bool {
+        let brokers = &self.view.picture().brokers;
+        let mut others = brokers.all().map(|live| live.record.broker_id);
+        others.any(|other| other != self.session.broker_id() && brokers.is_usable(other))
+    }
+
+    fn leads_something(&self) -> bool {
+        let picture = self.view.picture();
+        let me = self.session.broker_id();
+        let mut partitions = picture.partitions.all();
+        partitions.any(|(_, placed)| {
+            placed
+                .serving(&picture.brokers)
+                .is_some_and(|(id, _)| id == me)
+        })
+    }
+
+    async fn drain(&mut self) {
         // The answers to producers of class object wait for an upload, so both go on together.
         let (_, flushed) = tokio::join!(self.listeners.drained(), self.pipeline.flush());
         if !flushed {
@@ -254,6 +302,7 @@ impl Running {
         // What was appended while the connections were drained.
         self.pipeline.flush().await;
         self.groups.close();
+        self.controller.stop().await;
         self.pipeline.shutdown().await;
         // What is in memory goes to the disk tier, so that the next start finds it there.
         self.cache.close().await;

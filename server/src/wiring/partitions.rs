@@ -1,16 +1,12 @@
-//! The partitions that this broker leads.
+//! The write path of this process, and the partitions that it starts with.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use alluvium_cache::log::{EpochHistory, Logs, PartitionLog};
-use alluvium_cache::tail::{TailBudget, TailStart};
-use alluvium_common::epoch::LeaderEpoch;
-use alluvium_common::offset::Offset;
-use alluvium_common::topic::TopicPartition;
+use alluvium_cache::log::Logs;
+use alluvium_cache::tail::TailBudget;
 use alluvium_ingest::backpressure::ByteBudget;
 use alluvium_ingest::metrics::IngestMetrics;
-use alluvium_ingest::pipeline::{OpenState, Pipeline, PipelineConfig, PipelineSeams};
+use alluvium_ingest::pipeline::{Pipeline, PipelineConfig, PipelineSeams};
 use alluvium_ingest::recovery::{self, Led, MetadataCommits, Start};
 use alluvium_ingest::seal::SealLimits;
 use alluvium_ingest::upload::UploadLimits;
@@ -18,13 +14,11 @@ use alluvium_ingest::validate::TopicRules;
 use alluvium_ingest::wal::WalOptions;
 use alluvium_metadata::commit_log::CommitLog;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::TopicRecord;
+use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::MetadataStore;
 use alluvium_metadata::topic_config::TopicSettings;
-use alluvium_metadata::topics::TopicWriter;
-use alluvium_metadata::view::Topics;
-use alluvium_segment::segment_index::SegmentIndex;
+use alluvium_metadata::view::Picture;
 use anyhow::Context;
 use tokio::sync::watch;
 use tracing::info;
@@ -34,7 +28,7 @@ use super::adapters::{CacheSink, Commits, SessionSeam};
 use super::storage::Objects;
 use crate::config::Config;
 use crate::data_folder::DataFolder;
-use crate::topic_service::PartitionHost;
+use crate::partitions::{Me, partitions_of};
 
 /// Seconds of unused PUT budget that are saved for bursts.
 const PUTS_SAVED_SECONDS: f64 = 60.0;
@@ -46,18 +40,19 @@ pub struct OpenSeams<'a> {
     pub store: &'a Arc<dyn MetadataStore>,
     pub keys: &'a Keys,
     pub session: &'a Arc<Session>,
-    pub writer: &'a TopicWriter,
-    pub topics: &'a Topics,
+    pub me: &'a Me,
+    pub picture: &'a Picture,
     pub objects: &'a Objects,
     pub logs: &'a Arc<Logs>,
     pub tail_budget: &'a Arc<TailBudget>,
 }
 
-/// Starts the write path and opens every partition as former sessions left it, what their write-ahead log holds
-/// included. Beside the pipeline it gives how many entries of the session's commit log are known to stand.
+/// Starts the write path and opens the partitions that were placed here, as former sessions left them, what their
+/// write-ahead log holds included. Beside the pipeline it gives how many entries of the session's commit log are known
+/// to stand.
 pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::Receiver<u64>)> {
     let config = &with.basics.loaded.config;
-    let led = led(&with).await?;
+    let led = led(&with);
     let partitions = led.len();
     let commit_logs = MetadataCommits {
         store: Arc::clone(with.store),
@@ -80,7 +75,9 @@ pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::
             ..WalOptions::default()
         },
         commits: &commit_logs,
-        writer: with.writer,
+        writer: &PartitionWriter::new(Arc::clone(with.store), with.keys.clone()),
+        fence: with.session.fence(),
+        wal_holder: with.me.wal_holder(),
         tail_budget: with.tail_budget,
         led,
     };
@@ -98,30 +95,25 @@ pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::
     Ok((pipeline, acknowledged))
 }
 
-/// Every partition of every topic: a cluster of one.
-async fn led(with: &OpenSeams<'_>) -> anyhow::Result<Vec<Led>> {
+/// What was placed here and no other data folder has records of. The rest is reported by whoever follows the picture.
+fn led(with: &OpenSeams<'_>) -> Vec<Led> {
     let defaults = &with.basics.loaded.topic_defaults;
-    let rules: HashMap<_, _> = with
-        .topics
-        .all()
-        .map(|topic| {
-            let settings = TopicSettings::parse(&topic.configs, defaults);
-            let rules = TopicRules::from(&settings);
-            (topic.topic_id, (topic.name.clone(), rules))
-        })
-        .collect();
-    let partitions = with.writer.partitions().await?;
-    let led = partitions.into_iter().filter_map(|(tp, record, read_at)| {
-        let (topic, rules) = rules.get(&tp.topic_id)?.clone();
-        Some(Led {
-            tp,
-            topic,
-            rules,
-            record,
-            read_at,
-        })
-    });
-    Ok(led.collect())
+    let mut led = Vec::new();
+    for topic in with.picture.topics.all() {
+        let rules = TopicRules::from(&TopicSettings::parse(&topic.configs, defaults));
+        for (tp, placed) in partitions_of(with.picture, topic) {
+            if placed.record.leader == with.me.broker_id && with.me.may_open(placed) {
+                led.push(Led {
+                    tp,
+                    topic: topic.name.clone(),
+                    rules: rules.clone(),
+                    record: placed.record.clone(),
+                    read_at: placed.mod_revision,
+                });
+            }
+        }
+    }
+    led
 }
 
 fn pipeline_seams(with: &OpenSeams<'_>, commits: CommitLog) -> PipelineSeams {
@@ -157,50 +149,5 @@ fn pipeline_config(config: &Config) -> PipelineConfig {
         producer_id_expiration_ms: i64::try_from(config.producer_id_expiration_ms.0)
             .unwrap_or(i64::MAX),
         ..PipelineConfig::default()
-    }
-}
-
-/// Opens and closes partitions as topics come and go.
-pub struct LocalPartitions {
-    pub pipeline: Arc<Pipeline>,
-    pub logs: Arc<Logs>,
-    pub tail_budget: Arc<TailBudget>,
-}
-
-impl PartitionHost for LocalPartitions {
-    fn open_new(&self, topic: &TopicRecord, tp: TopicPartition, settings: Arc<TopicSettings>) {
-        let start = TailStart {
-            log_start: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            leader_epoch: LeaderEpoch(0),
-        };
-        let epochs = EpochHistory::new([(LeaderEpoch(0), Offset::ZERO)]);
-        let log = PartitionLog::open(
-            tp,
-            start,
-            SegmentIndex::new(Offset::ZERO),
-            epochs,
-            &self.tail_budget,
-        );
-        let state = OpenState {
-            log,
-            producers: Vec::new(),
-        };
-        self.pipeline
-            .open_partition(topic.name.clone(), TopicRules::from(&*settings), state);
-    }
-
-    fn set_settings(&self, tp: TopicPartition, settings: Arc<TopicSettings>) {
-        self.pipeline.set_rules(&tp, TopicRules::from(&*settings));
-    }
-
-    fn close_deleted(&self, tp: TopicPartition) {
-        self.pipeline.close_partition(&tp);
-    }
-
-    fn set_log_start(&self, tp: TopicPartition, to: Offset) {
-        if let Some(log) = self.logs.get(&tp) {
-            log.set_log_start(to);
-        }
     }
 }

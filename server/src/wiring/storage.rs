@@ -7,6 +7,7 @@ use alluvium_cache::log::Logs;
 use alluvium_cache::metrics::SegmentCacheMetrics;
 use alluvium_cache::segment_cache::{DiskConfig, SegmentCache, SegmentCacheConfig};
 use alluvium_common::object_store::{ObjectStore, StoreComponents, StoreMetrics, StoreSettings};
+use alluvium_metadata::session::Session;
 use alluvium_query::fetch::session::SessionConfig;
 use alluvium_query::fetch::{FetchConfig, Fetcher};
 use alluvium_query::log_reader::LogReader;
@@ -14,6 +15,7 @@ use alluvium_query::metrics::ReadMetrics;
 use tracing::debug;
 
 use super::Basics;
+use super::adapters::SessionSeam;
 use crate::data_folder::DataFolder;
 
 /// How long the object store may take to prove itself usable at start-up.
@@ -80,7 +82,13 @@ pub fn fetcher(basics: &Basics, reader: &Arc<LogReader>) -> Arc<Fetcher> {
 }
 
 /// The read path over the logs of this broker.
-pub fn reader(basics: &Basics, objects: &Objects, logs: &Arc<Logs>) -> Arc<LogReader> {
+pub fn reader(
+    basics: &Basics,
+    objects: &Objects,
+    logs: &Arc<Logs>,
+    session: &Arc<Session>,
+) -> Arc<LogReader> {
     let metrics = ReadMetrics::register(&mut basics.registry.lock());
-    LogReader::new(Arc::clone(logs), objects.cache.clone(), metrics)
+    let guard = Arc::new(SessionSeam(Arc::clone(session)));
+    LogReader::new(Arc::clone(logs), objects.cache.clone(), guard, metrics)
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use alluvium::config::Endpoint;
 use alluvium_common::rand::{Random, SystemRandom};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -49,6 +50,7 @@ pub struct BrokerOptions {
     environment: BTreeMap<String, String>,
     flags: Vec<String>,
     folder: Option<PathBuf>,
+    binary: Option<PathBuf>,
 }
 
 impl BrokerOptions {
@@ -79,6 +81,12 @@ impl BrokerOptions {
     /// A data folder of the test's own, instead of a temporary one.
     pub fn folder(mut self, folder: &Path) -> Self {
         self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// Another binary than the other tests use.
+    pub fn binary(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
         self
     }
 
@@ -211,7 +219,7 @@ impl Broker {
     /// SIGTERM, and how the process ended.
     pub async fn terminate(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("a running broker");
-        process.signal_terminate();
+        process.signal(Signal::TERM);
         match timeout(PATIENCE, process.ended()).await {
             Ok(status) => status,
             Err(_) => panic!(
@@ -219,6 +227,33 @@ impl Broker {
                 self.log.text()
             ),
         }
+    }
+
+    /// SIGTERM, and how the process ended; one that does not end within `patience` is killed.
+    pub async fn terminate_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let mut process = self.process.take().expect("a running broker");
+        process.signal(Signal::TERM);
+        timeout(patience, process.ended()).await.ok()
+    }
+
+    /// Nothing that the broker writes fails the test, not even a panic: its bugs are what is tested.
+    pub fn accept_any_log(&self) {
+        self.log.accept_all();
+    }
+
+    /// SIGTERM, without waiting for anything.
+    pub fn signal_terminate(&self) {
+        self.running().signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it hangs, and its connections stay open.
+    pub fn freeze(&self) {
+        self.running().signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.running().signal(Signal::CONT);
     }
 
     /// Waits for the process to end by itself.
@@ -248,7 +283,12 @@ impl Broker {
     /// Starts the process without waiting for anything.
     pub fn spawn(&mut self) {
         let arguments = self.arguments("serve");
-        let process = Process::spawn(&arguments, &self.options.environment, &self.log);
+        let process = Process::spawn(
+            self.options.binary.as_deref(),
+            &arguments,
+            &self.options.environment,
+            &self.log,
+        );
         self.process = Some(process);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -31,11 +31,12 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn spawn(
+        binary: Option<&Path>,
         arguments: &[String],
         environment: &BTreeMap<String, String>,
         log: &Arc<Log>,
     ) -> Self {
-        let mut command = command();
+        let mut command = command(binary);
         command.args(arguments).envs(environment);
         command
             .stdin(Stdio::null())
@@ -67,10 +68,10 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    pub(super) fn signal_terminate(&self) {
+    pub(super) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
         // The process may have ended by itself a moment ago.
-        let _gone = kill_process(id.expect("a process id"), Signal::TERM);
+        let _gone = kill_process(id.expect("a process id"), signal);
     }
 
     /// Waits until the process has ended and all its output is in the log.
@@ -113,7 +114,7 @@ impl Drop for Process {
 
 /// Runs a command to its end, with `input` on its standard input.
 pub(super) async fn run(arguments: &[&str], variables: &[(&str, String)], input: &str) -> Output {
-    let mut command = tokio::process::Command::from(command());
+    let mut command = tokio::process::Command::from(command(None));
     command
         .args(arguments)
         .envs(variables.iter().cloned())
@@ -137,8 +138,8 @@ pub(super) async fn run(arguments: &[&str], variables: &[(&str, String)], input:
     }
 }
 
-fn command() -> Command {
-    let mut command = Command::new(binary());
+fn command(named: Option<&Path>) -> Command {
+    let mut command = Command::new(named.map_or_else(binary, Path::to_owned));
     command.env_clear();
     for name in PASSED_ON {
         if let Some(value) = std::env::var_os(name) {

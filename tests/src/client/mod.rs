@@ -29,6 +29,7 @@ pub use self::batches::{Producer, batch, batch_of, lying, reseal};
 pub use self::raw::{RawConnection, header_bytes, request_bytes};
 pub use self::read::{FetchAnswer, fetch_request};
 use crate::broker::PATIENCE;
+use crate::history::Partition;
 
 /// The first version of Produce and of Fetch that names topics by their ids.
 pub const BY_ID: i16 = 13;
@@ -47,6 +48,12 @@ pub struct Topic {
 }
 
 impl Topic {
+    /// One of its partitions, as histories name it.
+    pub fn partition(&self, index: i32) -> Partition {
+        let topic = self.id;
+        Partition { topic, index }
+    }
+
     /// Name and id as a request of `version` has them, where ids came with `by_id`.
     pub fn named(&self, version: i16, by_id: i16) -> (StrBytes, Uuid) {
         if version >= by_id {

@@ -17,6 +17,8 @@ pub struct FetchAnswer {
     pub code: ErrorCode,
     /// First offset not yet readable.
     pub high_watermark: i64,
+    /// First offset not yet readable by `read_committed`.
+    pub last_stable: i64,
     /// First offset still readable.
     pub log_start: i64,
     /// The bytes as they came.
@@ -63,6 +65,7 @@ impl FetchAnswer {
         Self {
             code: data.error_code.into(),
             high_watermark: data.high_watermark,
+            last_stable: data.last_stable_offset,
             log_start: data.log_start_offset,
             records: open(&bytes, offset),
             bytes,

@@ -1,10 +1,9 @@
 //! A real etcd: one member or three, as processes on loopback, in a temporary folder.
 //!
 //! `tests/etcd/install.sh`, which `tests/run` runs, brings Debian's. Members can be killed, stopped like a process that hangs,
-//! and started again. [`proxy`] stands between a client and a member where a network has to fail.
+//! and started again. A [`crate::proxy::Proxy`] stands between a client and a member where a network has to fail.
 
 mod member;
-pub mod proxy;
 mod tls;
 
 use std::path::PathBuf;
@@ -166,6 +165,16 @@ impl EtcdCluster {
             sleep(LOOK_AGAIN).await;
         }
         false
+    }
+
+    /// Members, those that are dead included.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Never: it has one member at least.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// `host:port` of each member.

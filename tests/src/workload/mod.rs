@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use self::reader::read_all;
+pub(crate) use self::record::{content, push, record};
 use crate::broker::PATIENCE;
 use crate::client::Topic;
 use crate::history::Recorder;
@@ -156,7 +157,7 @@ impl Workload {
 }
 
 /// Producers take turns through the codecs.
-fn codec_of(producer: u32) -> Codec {
+pub(crate) fn codec_of(producer: u32) -> Codec {
     const CODECS: [Codec; 5] = [
         Codec::None,
         Codec::Lz4,

@@ -140,7 +140,7 @@ impl WorkloadProducer {
     async fn transmit(&mut self, client: &mut Client, at: usize) -> Result<(), ClientError> {
         let (version, acks) = (self.version, self.acks());
         let entry = &mut self.window[at];
-        let batches = vec![(entry.send.partition, entry.batch.clone())];
+        let batches = vec![(entry.send.partition.index, entry.batch.clone())];
         let request = produce_request(version, acks, &self.options.topic, batches);
         entry.correlation_id = client.send(&request, version).await?;
         Ok(())
@@ -242,7 +242,7 @@ impl WorkloadProducer {
                 producer: self.number,
                 session: self.session,
                 idempotent: self.is_idempotent(),
-                partition,
+                partition: self.options.topic.partition(partition),
                 order: self.order,
                 records: contents,
                 ended: None,

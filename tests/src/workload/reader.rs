@@ -71,16 +71,21 @@ impl Follower {
         }
         self.recorder.read(Read {
             reader: "follower".to_owned(),
-            partition: index,
+            broker: None,
+            partition: self.topic.partition(index),
             began,
+            ended: self.recorder.tick(),
             from,
             log_start: answer.log_start,
+            last_stable: answer.last_stable,
             high_watermark: answer.high_watermark,
             records: answer
                 .records
                 .iter()
                 .map(|r| (r.offset.get(), content(r)))
                 .collect(),
+            // Nobody else could have added anything.
+            tells_end: true,
             is_complete: false,
             is_final: false,
         });
@@ -113,15 +118,19 @@ pub async fn read_all(endpoint: &Endpoint, topic: &Topic, partitions: i32, recor
         let last = records.last().map_or(0, |record| record.offset.get() + 1);
         recorder.read(Read {
             reader: "last".to_owned(),
-            partition,
+            broker: None,
+            partition: topic.partition(partition),
             began,
+            ended: recorder.tick(),
             from: 0,
             log_start: end.log_start,
+            last_stable: end.last_stable.max(last),
             high_watermark: end.high_watermark.max(last),
             records: records
                 .iter()
                 .map(|r| (r.offset.get(), content(r)))
                 .collect(),
+            tells_end: true,
             is_complete: true,
             is_final: true,
         });

@@ -13,7 +13,7 @@ const ID_DIGITS: usize = 16;
 const TIMESTAMP: i64 = 1_700_000_000_000;
 
 /// A record with the id `id`; the rest of it is random.
-pub(super) fn record(id: u64, value_bytes_max: u64, random: &dyn Random) -> Record {
+pub(crate) fn record(id: u64, value_bytes_max: u64, random: &dyn Random) -> Record {
     let mut value = format!("{id:0width$x}", width = ID_DIGITS).into_bytes();
     let padding = random.below(value_bytes_max);
     value.extend((0..padding).map(|at| b'a' + ((id + at * at) % 26) as u8));
@@ -31,7 +31,7 @@ pub(super) fn record(id: u64, value_bytes_max: u64, random: &dyn Random) -> Reco
 }
 
 /// Adds a record to a batch.
-pub(super) fn push(builder: &mut BatchBuilder, record: &Record) {
+pub(crate) fn push(builder: &mut BatchBuilder, record: &Record) {
     let headers: Vec<_> = record
         .headers
         .iter()
@@ -46,7 +46,7 @@ pub(super) fn push(builder: &mut BatchBuilder, record: &Record) {
 }
 
 /// Id and digest of a record. A value without an id gets one that nobody has sent.
-pub(super) fn content(record: &Record) -> Content {
+pub(crate) fn content(record: &Record) -> Content {
     let value = record.value.as_deref().unwrap_or_default();
     let id = value
         .get(..ID_DIGITS)

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use alluvium_protocol::ErrorCode;
 use alluvium_tests::broker::{BrokerOptions, until};
 use alluvium_tests::client::{ALL, Client, Topic, batch, only, produce_request};
+use alluvium_tests::disk::SmallDisk;
 use alluvium_tests::s3::{S3Fault, S3Options, S3Server};
 
 use crate::Bystander;
@@ -193,37 +192,6 @@ async fn a_bucket_away(fault: S3Fault) {
     bystander.assert_grown_below_mib(200);
 }
 
-/// A small disk of its own, unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` for want of the right to mount.
-    fn mount(at: &Path, mib: u32) -> Option<Self> {
-        fs::create_dir_all(at).expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
-            .arg(at)
-            .output()
-            .is_ok_and(|output| output.status.success());
-        mounted.then(|| Self(at.to_owned()))
-    }
-
-    /// Takes what is free, but for `spare` bytes.
-    fn fill(&self, spare: u64) -> PathBuf {
-        let file = self.0.join("filler");
-        let space = rustix::fs::statvfs(&self.0).expect("a file system");
-        let free = (space.f_bavail * space.f_frsize).saturating_sub(spare);
-        fs::write(&file, vec![1; free as usize]).expect("room for it");
-        file
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 /// The write-ahead log cannot grow: `local` is refused cleanly, `object` goes on, nothing acknowledged is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_and_loses_nothing() {
@@ -236,7 +204,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
         .await
         .expect("a server");
     let options = BrokerOptions::new()
-        .folder(&disk.0.join("data"))
+        .folder(&disk.path().join("data"))
         .s3(&server, "full")
         .quick_puts()
         .set("wal.file.bytes", 2 << 20)

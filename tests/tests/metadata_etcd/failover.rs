@@ -89,6 +89,8 @@ fn broker_record() -> BrokerRecord {
         instance_id: Uuid::from_u128(7),
         version: "0".to_owned(),
         started_ms: 0,
+        rpc: None,
+        draining: false,
     }
 }
 

@@ -7,8 +7,8 @@ use alluvium_metadata::store::{
     Compare, EtcdOptions, KeyRange, MetadataStore, MetadataStoreExt, Op, StoreError, Txn,
     WatchRequest,
 };
-use alluvium_tests::etcd::proxy::Mode;
 use alluvium_tests::etcd::skipped;
+use alluvium_tests::proxy::Link;
 
 use super::proxied::Proxied;
 
@@ -35,7 +35,7 @@ fn create(key: &'static str) -> Txn {
 async fn applied_and_lost(world: &Proxied, txn: Txn, key: &'static str, cut: bool) -> StoreError {
     let request = WatchRequest::new(KeyRange::key(key));
     let mut applied = world.direct.watch(request).await.expect("a watch");
-    world.proxy.set(Mode::LoseAnswers);
+    world.proxy.set(Link::LOSE_ANSWERS);
     let calling = tokio::spawn({
         let store = world.store.clone();
         async move { store.txn(txn).await }
@@ -45,7 +45,7 @@ async fn applied_and_lost(world: &Proxied, txn: Txn, key: &'static str, cut: boo
         world.proxy.cut();
     }
     let error = calling.await.expect("it runs").expect_err("no answer");
-    world.proxy.set(Mode::Pass);
+    world.proxy.set(Link::PASS);
     error
 }
 
@@ -87,13 +87,13 @@ async fn a_request_that_never_arrived_is_as_unknown() {
         return;
     }
     let world = impatient().await;
-    world.proxy.set(Mode::LoseAll);
+    world.proxy.set(Link::LOSE_ALL);
     let error = world.store.txn(create("k")).await.expect_err("no answer");
     assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
     // Reads and keep-alives have no effect to be unsure of.
     let error = world.store.get("k").await.expect_err("no answer");
     assert_eq!(error.outcome(), Outcome::NotDone, "{error}");
-    world.proxy.set(Mode::Pass);
+    world.proxy.set(Link::PASS);
     world.proxy.cut();
     let again = world.store.txn(create("k")).await.expect("connects again");
     assert!(again.succeeded, "it was not done");
@@ -113,11 +113,11 @@ async fn what_may_be_repeated_is_until_an_answer_arrives() {
         let read = world.store.get("warm").await;
         (grant, kept, read)
     };
-    world.proxy.set(Mode::LoseAnswers);
+    world.proxy.set(Link::LOSE_ANSWERS);
     let (calls, ()) = tokio::join!(calls, async {
         // The first attempt has waited in vain and left the connection.
         world.proxy.next_connection().await;
-        world.proxy.set(Mode::Pass);
+        world.proxy.set(Link::PASS);
     });
     let (grant, kept, read) = calls;
     assert!(grant.expect("granted").ttl >= ttl);

@@ -1,8 +1,8 @@
 //! A store that reaches its etcd through a proxy, and one that does not.
 
 use alluvium_metadata::store::{EtcdOptions, EtcdStore};
-use alluvium_tests::etcd::proxy::Proxy;
 use alluvium_tests::etcd::{ClusterOptions, EtcdCluster};
+use alluvium_tests::proxy::Proxy;
 
 pub struct Proxied {
     pub proxy: Proxy,

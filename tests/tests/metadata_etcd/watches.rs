@@ -5,8 +5,8 @@ use alluvium_metadata::store::{
     WatchError, WatchRequest,
 };
 use alluvium_tests::broker::PATIENCE;
-use alluvium_tests::etcd::proxy::Mode;
 use alluvium_tests::etcd::skipped;
+use alluvium_tests::proxy::Link;
 use tokio::time::timeout;
 
 use super::proxied::Proxied;
@@ -21,7 +21,7 @@ async fn blinded(world: &Proxied) -> (Watch, Revision) {
     let mut watch = world.store.watch(request).await.expect("a watch");
     let first = world.direct.put("k", "1").await.expect("put");
     assert_eq!(next(&mut watch).await.revision, first);
-    world.proxy.set(Mode::LoseAll);
+    world.proxy.set(Link::LOSE_ALL);
     (watch, first)
 }
 
@@ -91,7 +91,7 @@ async fn compaction_during_a_break_is_told() {
     world.direct.delete("k").await.expect("delete");
     let newest = world.direct.put("k", "4").await.expect("put");
     world.direct.compact(newest).await.expect("compacted");
-    world.proxy.set(Mode::Pass);
+    world.proxy.set(Link::PASS);
     world.proxy.cut();
     let error = timeout(PATIENCE, watch.next()).await.expect("in time");
     assert_eq!(
@@ -114,7 +114,7 @@ async fn a_deletion_that_was_compacted_to_is_not_skipped() {
     let txn = Txn::new().then(Op::delete("k"));
     let deleted = world.direct.txn(txn).await.expect("deleted").revision;
     world.direct.compact(deleted).await.expect("compacted");
-    world.proxy.set(Mode::Pass);
+    world.proxy.set(Link::PASS);
     world.proxy.cut();
     let told = timeout(PATIENCE, watch.next()).await.expect("in time");
     assert!(

@@ -172,7 +172,7 @@ async fn a_deleted_topic_takes_nothing_and_its_producers_learn() {
     rig.create(1, local());
     let mut waiting = rig.append(0, &batch("a", 1)).expect("taken");
     let mut other = rig.append(1, &batch("b", 1)).expect("taken");
-    rig.pipeline.close_partition(&tp(0));
+    rig.pipeline.close_partition(&tp(0), CloseReason::Deleted);
     assert_eq!(
         told(&mut waiting),
         Some(Err(AppendError::Deleted(Outcome::Unknown)))
@@ -191,3 +191,35 @@ async fn a_deleted_topic_takes_nothing_and_its_producers_learn() {
 use alluvium_common::object_store::fault::Fault;
 
 use super::faults::always_put;
+
+/// A hand-over: what was taken is seen through, nothing more is taken, and the end of the commit log is known.
+#[tokio::test(start_paused = true)]
+async fn a_drained_partition_is_committed_whole_and_takes_nothing_more() {
+    let world = World::new(9);
+    let rig = Rig::start(&world, manual_sync());
+    let drained = rig.create(0, local());
+    let other = rig.create(1, local());
+    assert!(!drained.has_appended());
+    let mut waiting = rig.append(0, &batch("a", 1)).expect("taken");
+    // Never synced by its log, so the commit acknowledges it.
+    let last = rig.pipeline.drain(&[tp(0)]).await.expect("session stands");
+    assert_eq!(told(&mut waiting), Some(Ok(0)));
+    assert_eq!((last, commits(&world)), (Some(0), 1));
+    assert!(drained.has_appended() && !other.has_appended());
+    let refused = rig.append(0, &batch("b", 1)).expect_err("draining");
+    assert_eq!(refused, AppendError::NotLeader(Outcome::NotDone));
+    let _others = rig.append(1, &batch("c", 1)).expect("others go on");
+    assert_eq!(tags(&rig.read(0).await), pairs(&[(0, "a")]), "still read");
+    let leaving = |partition| rig.logs.get(&tp(partition)).expect("open").is_leaving();
+    assert!(leaving(0) && !leaving(1), "readers are not told its end");
+
+    rig.pipeline.resume(&[tp(0)]);
+    assert!(!leaving(0));
+    let _again = rig.append(0, &batch("d", 1)).expect("taken again");
+    assert!(rig.pipeline.flush().await);
+    assert_eq!(tags(&rig.read(0).await), pairs(&[(0, "a"), (1, "d")]));
+
+    let _never = rig.append(0, &batch("e", 1)).expect("taken");
+    rig.session.lost.send_replace(true);
+    assert_eq!(rig.pipeline.drain(&[tp(0)]).await, Err(SessionLost));
+}

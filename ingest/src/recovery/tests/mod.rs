@@ -1,5 +1,7 @@
 //! Crashes, and what is found afterwards.
 
+use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+
 mod model;
 mod scenarios;
 
@@ -13,5 +15,6 @@ fn loading_may_move_between_threads() {
     };
     let objects: std::sync::Arc<dyn object_store::ObjectStore> =
         std::sync::Arc::new(object_store::memory::InMemory::new());
-    is_send(&super::load(&commits, &objects, Vec::new()));
+    let own = (BrokerId(1), BrokerEpoch(1));
+    is_send(&super::load(&commits, &objects, own, Vec::new()));
 }

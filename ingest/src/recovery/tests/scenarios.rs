@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::object_store::Operation;
 use alluvium_common::object_store::fault::{Fault, FaultRule};
 use alluvium_common::offset::Offset;
@@ -12,6 +13,9 @@ use futures::FutureExt;
 use crate::pipeline::testing::*;
 use crate::recovery::ReplaySummary;
 use crate::validate::TopicRules;
+
+/// The session that looks: none of those that wrote.
+const OWN: (BrokerId, BrokerEpoch) = (BROKER, BrokerEpoch(i64::MAX));
 
 fn manual_sync() -> RigOptions {
     RigOptions {
@@ -227,9 +231,13 @@ async fn damaged_and_exchanged_footers_are_refused() {
         .expect("reads");
     let load = || async {
         let records = world.records.lock().clone().into_iter().collect();
-        let loaded = super::super::load(&*world.metadata, &world.store(), records).await;
+        let loaded = super::super::load(&*world.metadata, &world.store(), OWN, records).await;
         loaded.map(|images| images[0].committed_end().get())
     };
+    // F2: what may still grow is not read.
+    let early = load().await.expect_err("its session stands");
+    assert_eq!(early.kind(), ErrorKind::Retry);
+    *world.metadata.current.lock() = OWN.1;
     assert_eq!(load().await.expect("good"), 2);
     let mut damaged = good.to_vec();
     let at = damaged.len() - 30;

@@ -45,6 +45,9 @@ pub enum GroupError {
     /// Passing trouble, outcome of a write possibly unknown: find the coordinator and retry.
     #[error("the coordinator is not available")]
     CoordinatorNotAvailable,
+    /// This broker coordinates the group and is still reading it from the store: ask it again.
+    #[error("the coordinator is loading the group")]
+    CoordinatorLoadInProgress,
     /// This broker does not coordinate the group (any more): find the one that does.
     #[error("this is not the group's coordinator")]
     NotCoordinator,

@@ -57,7 +57,7 @@ impl Batch {
 }
 
 /// A deletion is counted as a range of its key and the key's successor, as the store counts it.
-fn change_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
+pub(super) fn change_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
     TXN_BYTES_PER_OPERATION
         + match value {
             Some(value) => key.len() + value.len(),
@@ -150,6 +150,7 @@ mod tests {
 
     use super::*;
     use crate::coordinator::group::{GroupRecord, OffsetRecord};
+    use crate::coordinator::group_shard::group_shard;
 
     fn offset(number: i64) -> OffsetRecord {
         OffsetRecord {
@@ -176,7 +177,9 @@ mod tests {
     }
 
     fn batches(limits: BatchLimits, writes: Vec<Write>) -> Vec<Batch> {
-        let mut batcher = Batcher::new(GroupKeys::new(&crate::keys::Keys::new("c")), limits);
+        let shard = group_shard(&"g".into());
+        let keys = GroupKeys::new(&crate::keys::Keys::new("c"), shard);
+        let mut batcher = Batcher::new(keys, limits);
         let mut writes = writes.into_iter();
         let mut batches = Vec::new();
         loop {

@@ -1,15 +1,20 @@
-//! Reads all groups and offsets at the start.
+//! Reads the groups and offsets of a shard when it is opened.
 
+use std::sync::Arc;
+
+use alluvium_common::error::ErrorKind;
 use bytes::Bytes;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::Inner;
+use super::pauses::Pauses;
+use super::shard::Shard;
 use crate::coordinator::group::GroupId;
-use crate::coordinator::keys::GroupKeys;
 use crate::coordinator::stored::{self, StoredError};
-use crate::store::{KeyRange, KeyValue, MetadataStore, RangeRequest, StoreError};
+use crate::store::{
+    KeyRange, KeyValue, MetadataStore, RangeRequest, RangeResponse, Revision, StoreError,
+};
 
-/// Why a coordinator does not start.
+/// Why a group shard is not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The store failed.
@@ -18,6 +23,9 @@ pub enum OpenError {
     /// Others took the groups over again and again, or this broker's ownership ended.
     #[error("this broker does not own the groups")]
     NotOwner,
+    /// The shard was closed, or opened anew, before it was loaded.
+    #[error("the groups were closed while they were loaded")]
+    Closed,
     /// What is stored is not what was written. Nothing is skipped: a consumer whose offset was silently
     /// dropped would read everything again, or nothing.
     #[error("the stored value of {key} cannot be read: {source}")]
@@ -29,50 +37,49 @@ pub enum OpenError {
     },
 }
 
-impl Inner {
-    /// Nobody else writes these keys by now, so pages of different revisions fit together.
-    pub(super) async fn load(
-        &self,
-        store: &dyn MetadataStore,
-        keys: &GroupKeys,
-    ) -> Result<(), OpenError> {
+impl OpenError {
+    /// A key that says nothing we know.
+    pub(super) fn strange_key(key: &Bytes) -> Self {
+        damaged(key, StoredError::Invalid("key"))
+    }
+}
+
+impl Shard {
+    /// Nobody else writes these keys after `taken_over`, so pages of different revisions fit together.
+    pub(super) async fn load(self: &Arc<Self>, taken_over: Revision) -> Result<(), OpenError> {
+        let store = &*self.host.store;
         let mut offsets = 0;
-        for_each(store, keys.all_offsets(), |kv| {
+        for_each(store, self.keys.all_offsets(), |kv| {
             offsets += 1;
-            self.load_offset(keys, kv)
+            self.load_offset(kv)
         })
         .await?;
         let mut groups = 0;
-        for_each(store, keys.all_groups(), |kv| {
+        for_each(store, self.keys.all_groups(), |kv| {
             groups += 1;
-            self.load_group(keys, kv)
+            self.load_group(kv)
         })
         .await?;
-        info!(groups, offsets, "loaded consumer groups");
+        info!(shard = %self.id, revision = %taken_over, groups, offsets, "loaded consumer groups");
         Ok(())
     }
 
-    fn load_offset(&self, keys: &GroupKeys, kv: &KeyValue) -> Result<(), OpenError> {
-        let damaged = |source| damaged(&kv.key, source);
-        let parsed = keys.parse_offset(&kv.key);
-        let (id, partition) = parsed.ok_or_else(|| damaged(StoredError::Invalid("key")))?;
-        let record = stored::offset::decode(&kv.value).map_err(damaged)?;
-        let now_ms = self.clock.now_ms();
-        let load = |registry: &mut super::GroupRegistry| {
-            registry.load_offset(id.clone(), partition, record, now_ms);
-        };
-        let _never_stopped_yet = self.shard(&id).change(load);
-        Ok(())
-    }
-
-    fn load_group(&self, keys: &GroupKeys, kv: &KeyValue) -> Result<(), OpenError> {
-        let damaged = |source| damaged(&kv.key, source);
-        let parsed: Option<GroupId> = keys.parse_group(&kv.key);
-        let id = parsed.ok_or_else(|| damaged(StoredError::Invalid("key")))?;
-        let record = stored::group::decode(&kv.value).map_err(damaged)?;
-        self.with(self.shard(&id), |registry, now| {
-            registry.load_group(id.clone(), record, now)
+    fn load_offset(&self, kv: &KeyValue) -> Result<(), OpenError> {
+        let parsed = self.keys.parse_offset(&kv.key);
+        let (id, partition) = parsed.ok_or_else(|| OpenError::strange_key(&kv.key))?;
+        let record = stored::offset::decode(&kv.value).map_err(|why| damaged(&kv.key, why))?;
+        let now_ms = self.host.clock.now_ms();
+        let _never_stopped_yet = self.groups.change(|registry| {
+            registry.load_offset(id, partition, record, now_ms);
         });
+        Ok(())
+    }
+
+    fn load_group(&self, kv: &KeyValue) -> Result<(), OpenError> {
+        let parsed: Option<GroupId> = self.keys.parse_group(&kv.key);
+        let id = parsed.ok_or_else(|| OpenError::strange_key(&kv.key))?;
+        let record = stored::group::decode(&kv.value).map_err(|why| damaged(&kv.key, why))?;
+        self.with(|registry, now| registry.load_group(id, record, now));
         Ok(())
     }
 }
@@ -84,13 +91,32 @@ async fn for_each(
 ) -> Result<(), OpenError> {
     let mut rest = Some(range);
     while let Some(range) = rest {
-        let page = store.range(RangeRequest::new(range.clone())).await?;
+        let page = read_page(store, &range).await?;
         for kv in &page.kvs {
             load(kv)?;
         }
         rest = page.continuation(&range);
     }
     Ok(())
+}
+
+/// As much of the range as fits into an answer.
+pub(super) async fn read_page(
+    store: &dyn MetadataStore,
+    range: &KeyRange,
+) -> Result<RangeResponse, StoreError> {
+    let mut pauses = Pauses::bounded();
+    loop {
+        match store.range(RangeRequest::new(range.clone())).await {
+            Err(error) if error.kind() == ErrorKind::Retry => {
+                if !pauses.further_attempt().await {
+                    return Err(error);
+                }
+                warn!(%error, "groups cannot be read, tried again");
+            }
+            other => return other,
+        }
+    }
 }
 
 fn damaged(key: &Bytes, source: StoredError) -> OpenError {

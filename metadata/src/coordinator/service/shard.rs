@@ -1,221 +1,156 @@
-//! Some of the groups, their waiters and their deadlines, behind one lock.
+//! One group shard while this broker coordinates it: its groups, and what makes them its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{info, warn};
 
-use super::queue::WriteQueue;
-use crate::coordinator::group::{
-    Effects, GroupConfig, GroupError, GroupId, GroupRegistry, Now, Reply, WaiterId, WriteOutcome,
-    WriteToken,
-};
+use super::groups::Groups;
+use super::host::Host;
+use super::load::OpenError;
+use super::ownership::Ownership;
+use super::writer::Writer;
+use crate::coordinator::group::{Effects, GroupError, GroupRegistry, Now, Reply, WaiterId};
+use crate::coordinator::group_shard::GroupShard;
+use crate::coordinator::keys::GroupKeys;
+use crate::coordinator::stored::writer::WriterRecord;
+use crate::store::{MetadataStoreExt, Revision, StoreError};
 
-/// One shard. The lock is short and never held across an await.
 #[derive(Debug)]
 pub(super) struct Shard {
-    state: Mutex<State>,
-    /// The earliest deadline is earlier than the one its task sleeps for.
-    moved: Notify,
+    pub id: GroupShard,
+    pub host: Arc<Host>,
+    pub keys: GroupKeys,
+    pub groups: Groups,
+    pub ownership: Arc<dyn Ownership>,
+    /// Names this coordinator of the shard in the writer's key. Random, another one each time a shard is opened.
+    pub coordinator: u128,
 }
 
-#[derive(Debug)]
-struct State {
-    registry: GroupRegistry,
-    waiters: HashMap<WaiterId, oneshot::Sender<Reply>>,
-    /// Writes without an outcome, and when their waiters should no longer wait. In order of both.
-    writes: BTreeMap<WriteToken, (Duration, GroupId)>,
-    /// What the shard's task sleeps for.
-    sleeps_until: Duration,
-    /// Set for good: what every request is answered with.
-    stopped: Option<GroupError>,
+/// A shard that is loaded and does not serve yet.
+pub(super) struct Loaded {
+    pub shard: Arc<Shard>,
+    pub writer: Writer,
+    /// When the shard was taken over.
+    pub revision: Revision,
 }
 
 impl Shard {
-    pub fn new(config: &GroupConfig) -> Self {
-        Self {
-            state: Mutex::new(State {
-                registry: GroupRegistry::new(config.clone()),
-                waiters: HashMap::new(),
-                writes: BTreeMap::new(),
-                sleeps_until: Duration::MAX,
-                stopped: None,
-            }),
-            moved: Notify::new(),
+    /// Takes the shard over from whoever had it, and loads it.
+    pub async fn open(
+        host: Arc<Host>,
+        id: GroupShard,
+        ownership: Arc<dyn Ownership>,
+    ) -> Result<Loaded, OpenError> {
+        let shard = Arc::new(Self {
+            id,
+            keys: GroupKeys::new(&host.keys, id),
+            groups: Groups::new(&host.config, host.budget.clone()),
+            ownership,
+            coordinator: host.random.uuid().as_u128(),
+            host,
+        });
+        let writer = Writer::take_over(shard.clone()).await?;
+        let revision = writer.revision();
+        shard.load(revision).await?;
+        Ok(Loaded {
+            shard,
+            writer,
+            revision,
+        })
+    }
+
+    /// Refuses what cannot be served, before any group is touched.
+    pub fn admit(&self) -> Result<(), GroupError> {
+        match self.ownership.is_held() {
+            true => Ok(()),
+            false => Err(GroupError::NotCoordinator),
         }
     }
 
-    /// Runs the event of a request. Its reply comes through the receiver.
+    /// Lets the groups decide about a request. Its reply comes through the receiver.
     pub fn ask(
         &self,
-        waiter: WaiterId,
-        queue: &WriteQueue,
-        config: &GroupConfig,
-        now: Now,
-        event: impl FnOnce(&mut GroupRegistry) -> Effects,
+        event: impl FnOnce(&mut GroupRegistry, WaiterId, Now) -> Effects,
     ) -> Result<oneshot::Receiver<Reply>, GroupError> {
-        let mut state = self.state.lock();
-        if let Some(error) = state.stopped {
-            return Err(error);
-        }
-        let (sender, receiver) = oneshot::channel();
-        state.waiters.insert(waiter, sender);
-        let effects = event(&mut state.registry);
-        self.carry_out(&mut state, effects, queue, config, now);
-        Ok(receiver)
-    }
-
-    /// Runs an event that nobody waits for.
-    pub fn run(
-        &self,
-        queue: &WriteQueue,
-        config: &GroupConfig,
-        now: Now,
-        event: impl FnOnce(&mut GroupRegistry) -> Effects,
-    ) {
-        let mut state = self.state.lock();
-        if state.stopped.is_none() {
-            let effects = event(&mut state.registry);
-            self.carry_out(&mut state, effects, queue, config, now);
-        }
+        self.admit()?;
+        let waiter = WaiterId(self.host.next_waiter.fetch_add(1, Ordering::Relaxed));
+        let now = self.host.now();
+        self.groups
+            .ask(waiter, now, |registry| event(registry, waiter, now))
     }
 
     /// Looks at the groups.
     pub fn read<T>(&self, look: impl FnOnce(&GroupRegistry) -> T) -> Result<T, GroupError> {
-        let state = self.state.lock();
-        match state.stopped {
-            Some(error) => Err(error),
-            None => Ok(look(&state.registry)),
-        }
+        self.admit()?;
+        self.groups.read(look)
     }
 
-    /// Changes a group in a way that has no effects but on its deadlines.
-    pub fn change<T>(&self, change: impl FnOnce(&mut GroupRegistry) -> T) -> Result<T, GroupError> {
-        let mut state = self.state.lock();
-        if let Some(error) = state.stopped {
-            return Err(error);
-        }
-        let result = change(&mut state.registry);
-        self.wake_if_earlier(&state);
-        Ok(result)
+    /// Runs an event that nobody waits for; a shard that has stopped has none.
+    pub fn with(&self, event: impl FnOnce(&mut GroupRegistry, Now) -> Effects) {
+        let now = self.host.now();
+        self.groups.run(now, |registry| event(registry, now));
     }
 
-    pub fn groups(&self) -> usize {
-        self.state.lock().registry.len()
-    }
-
-    /// The outcome of a write, from the writer.
-    pub fn on_write(
-        &self,
-        write: &(GroupId, WriteToken),
-        outcome: WriteOutcome,
-        queue: &WriteQueue,
-        config: &GroupConfig,
-        now: Now,
-    ) {
-        let (id, token) = write;
-        let mut state = self.state.lock();
-        state.writes.remove(token);
-        let effects = state.registry.on_write(id, *token, outcome, now);
-        self.carry_out(&mut state, effects, queue, config, now);
-    }
-
-    /// Answers waiters and queues writes. A write that finds no room has failed, which may have effects
-    /// of its own.
-    fn carry_out(
-        &self,
-        state: &mut State,
-        mut effects: Effects,
-        queue: &WriteQueue,
-        config: &GroupConfig,
-        now: Now,
-    ) {
-        loop {
-            let writes = std::mem::take(&mut effects.writes);
-            for (waiter, reply) in std::mem::take(&mut effects.replies) {
-                if let Some(sender) = state.waiters.remove(&waiter) {
-                    // Nobody listens any more when the client is gone.
-                    let _ = sender.send(reply);
-                }
+    /// Makes sure that nobody else has coordinated the shard until now. Another broker may have taken it over while
+    /// this one has heard nothing of it and holds its session; nothing is acknowledged here then, since every
+    /// acknowledgement follows a transaction, but what is in memory may be older than what was acknowledged there.
+    pub async fn confirm(&self) -> Result<(), GroupError> {
+        self.admit()?;
+        let asked = tokio::time::timeout(self.host.config.commit_timeout, self.is_last_writer());
+        match asked.await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => {
+                info!(shard = %self.id, "another group coordinator has taken over");
+                self.stop_by_itself(GroupError::NotCoordinator);
+                Err(GroupError::NotCoordinator)
             }
-            for write in writes {
-                let (id, token) = (write.group_id.clone(), write.token);
-                if queue.push(write).is_ok() {
-                    let slow_at = now.monotonic.saturating_add(config.commit_timeout);
-                    state.writes.insert(token, (slow_at, id));
-                    continue;
-                }
-                let refused = WriteOutcome::Failed(GroupError::CoordinatorNotAvailable);
-                effects.append(state.registry.on_write(&id, token, refused, now));
+            Ok(Err(error)) => {
+                warn!(shard = %self.id, %error, "who coordinates a group shard cannot be read");
+                Err(GroupError::CoordinatorNotAvailable)
             }
-            if effects.replies.is_empty() && effects.writes.is_empty() {
-                break;
+            Err(_elapsed) => Err(GroupError::CoordinatorNotAvailable),
+        }
+    }
+
+    /// Whoever takes over puts the writer's key before anything else, so while it is ours nobody has.
+    async fn is_last_writer(&self) -> Result<bool, StoreError> {
+        let found = self.host.store.get(self.keys.writer()).await?;
+        let record = found.and_then(|kv| WriterRecord::decode(&kv.value).ok());
+        Ok(record.is_some_and(|record| record.coordinator == self.coordinator))
+    }
+
+    /// Answers everybody with NOT_COORDINATOR, now and from now on.
+    pub fn close(&self) {
+        let now = self.host.now();
+        self.groups.stop(GroupError::NotCoordinator, now, || {});
+        self.host.forget_stop(self.id, self.coordinator);
+    }
+
+    /// The same with `error`, when nobody asked for it: somebody is told.
+    pub fn stop_by_itself(&self, error: GroupError) {
+        let report = || self.host.report_stop(self.id, self.coordinator, error);
+        self.groups.stop(error, self.host.now(), report);
+    }
+
+    /// Task: wakes the groups at their deadlines.
+    pub async fn keep_time(self: Arc<Self>) {
+        while let Some(next) = self.groups.next_deadline() {
+            tokio::select! {
+                () = tokio::time::sleep_until(self.instant(next)) => {}
+                () = self.groups.deadline_moved() => {}
             }
-        }
-        self.wake_if_earlier(state);
-    }
-
-    fn wake_if_earlier(&self, state: &State) {
-        if state.next_deadline() < state.sleeps_until {
-            self.moved.notify_one();
+            self.groups.on_time(self.host.now());
         }
     }
 
-    /// What to sleep for; `None` when the shard has stopped.
-    pub fn next_deadline(&self) -> Option<Duration> {
-        let mut state = self.state.lock();
-        state.sleeps_until = state.next_deadline();
-        match state.stopped {
-            Some(_) => None,
-            None => Some(state.sleeps_until),
-        }
-    }
-
-    pub async fn deadline_moved(&self) {
-        self.moved.notified().await;
-    }
-
-    /// Handles all deadlines up to `now`.
-    pub fn on_time(&self, queue: &WriteQueue, config: &GroupConfig, now: Now) {
-        let mut state = self.state.lock();
-        if state.stopped.is_some() {
-            return;
-        }
-        let mut effects = state.registry.on_time(now);
-        while let Some(first) = state.writes.first_entry()
-            && first.get().0 <= now.monotonic
-        {
-            let (token, (_, id)) = first.remove_entry();
-            effects.append(state.registry.on_slow_write(&id, token, now));
-        }
-        self.carry_out(&mut state, effects, queue, config, now);
-    }
-
-    /// Answers everybody with `error`, now and from now on.
-    pub fn stop(&self, error: GroupError, now: Now) {
-        let mut state = self.state.lock();
-        if state.stopped.is_some() {
-            return;
-        }
-        state.stopped = Some(error);
-        let effects = state.registry.abandon(error, now);
-        state.writes.clear();
-        for (waiter, reply) in effects.replies {
-            if let Some(sender) = state.waiters.remove(&waiter) {
-                let _ = sender.send(reply);
-            }
-        }
-        state.waiters.clear();
-        self.moved.notify_one();
-    }
-}
-
-impl State {
-    fn next_deadline(&self) -> Duration {
-        let slow = self.writes.first_key_value().map(|(_, (at, _))| *at);
-        let group = self.registry.next_deadline();
-        let earliest = slow.into_iter().chain(group).min();
-        earliest.unwrap_or(Duration::MAX)
+    /// A deadline beyond a year means none; tokio's timers do not reach further than two.
+    fn instant(&self, at: Duration) -> Instant {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let latest = self.host.started.elapsed() + YEAR;
+        self.host.started + at.min(latest)
     }
 }

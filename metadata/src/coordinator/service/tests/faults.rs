@@ -16,7 +16,7 @@ async fn a_commit_whose_answer_was_lost_counts_once() {
     world.store.set(Fault::AnswerLost);
     let result = coordinator.commit_offsets(commit("g", 1)).await;
     assert_eq!(result, Ok(vec![Ok(())]), "found by its writer's key");
-    assert_eq!(committed(&coordinator, "g"), Some(1));
+    assert_eq!(committed(&coordinator, "g").await, Some(1));
     assert_eq!(coordinator.stats().transactions, 1);
     world.store.set(Fault::None);
     let result = coordinator.commit_offsets(commit("g", 2)).await;
@@ -33,11 +33,13 @@ async fn a_store_that_is_away_is_told_as_retriable_and_waited_for() {
         let result = coordinator.commit_offsets(commit("g", 1)).await;
         assert_eq!(result, Err(GroupError::CoordinatorNotAvailable));
         assert_eq!(start.elapsed(), Duration::from_secs(5));
-        assert_eq!(committed(&coordinator, "g"), None);
+        assert_eq!(committed(&coordinator, "g").await, None);
         world.store.set(Fault::None);
-        let result = coordinator.commit_offsets(commit("h", 2)).await;
+        let other = beside_g().next().expect("endless");
+        let result = coordinator.commit_offsets(commit(&other, 2)).await;
         assert_eq!(result, Ok(vec![Ok(())]));
-        assert_eq!(committed(&coordinator, "g"), Some(1), "in the order asked");
+        let first = committed(&coordinator, "g").await;
+        assert_eq!(first, Some(1), "in the order asked");
     }
 }
 
@@ -63,7 +65,7 @@ async fn a_late_copy_of_a_transaction_overwrites_nothing() {
         assert!(!response.succeeded);
     }
     let reopened = world.open().await;
-    assert_eq!(committed(&reopened, "g"), Some(2));
+    assert_eq!(committed(&reopened, "g").await, Some(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,11 +94,12 @@ async fn the_coordinator_that_starts_later_wins() {
     let old = world.open().await;
     let member = one_member(&old, "g").await;
     let new = world.open().await;
-    let result = old.commit_offsets(commit("other", 1)).await;
+    let other = beside_g().next().expect("endless");
+    let result = old.commit_offsets(commit(&other, 1)).await;
     assert_eq!(result, Err(GroupError::NotCoordinator));
     let heartbeat = heartbeat(&member, 1);
     assert_eq!(old.heartbeat(&heartbeat), Err(GroupError::NotCoordinator));
-    let fetched = old.fetch_offsets(&"g".into(), None);
+    let fetched = old.fetch_offsets(&"g".into(), None).await;
     assert_eq!(fetched, Err(GroupError::NotCoordinator));
     let joined = old.join(join("g")).await;
     assert_eq!(
@@ -104,7 +107,7 @@ async fn the_coordinator_that_starts_later_wins() {
         Err(GroupError::NotCoordinator)
     );
     assert_eq!(new.heartbeat(&heartbeat), Ok(()));
-    assert_eq!(committed(&new, "other"), None);
+    assert_eq!(committed(&new, &other).await, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +124,11 @@ async fn ownership_is_part_of_every_transaction() {
     store.delete("/owner").await.expect("deletes");
     let result = coordinator.commit_offsets(commit("g", 2)).await;
     assert_eq!(result, Err(GroupError::NotCoordinator));
-    assert_eq!(coordinator.stopped().await, GroupError::NotCoordinator);
+    let stopped = StoppedShard {
+        shard: group_shard(&"g".into()),
+        error: GroupError::NotCoordinator,
+    };
+    assert_eq!(coordinator.stopped().await, stopped);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,13 +138,13 @@ async fn who_cannot_prove_ownership_serves_nothing_from_memory() {
     let result = coordinator.commit_offsets(commit("g", 1)).await;
     assert_eq!(result, Ok(vec![Ok(())]));
     world.ownership.held.store(false, Ordering::SeqCst);
-    let fetched = coordinator.fetch_offsets(&"g".into(), None);
+    let fetched = coordinator.fetch_offsets(&"g".into(), None).await;
     assert_eq!(fetched, Err(GroupError::NotCoordinator));
     let listed = coordinator.list_groups(&ListFilter::default());
     assert_eq!(listed, Err(GroupError::NotCoordinator));
     // It may only have been frozen: what nobody took meanwhile is served again.
     world.ownership.held.store(true, Ordering::SeqCst);
-    assert_eq!(committed(&coordinator, "g"), Some(1));
+    assert_eq!(committed(&coordinator, "g").await, Some(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +157,8 @@ async fn a_broken_store_answers_everybody() {
     });
     until(|| coordinator.stats().groups != 0).await;
     world.store.set(Fault::Stopped);
-    let result = coordinator.commit_offsets(commit("h", 1)).await;
+    let other = beside_g().next().expect("endless");
+    let result = coordinator.commit_offsets(commit(&other, 1)).await;
     assert_eq!(result, Err(GroupError::CoordinatorNotAvailable));
     let joined = waiting.await.expect("runs");
     assert_eq!(

@@ -23,7 +23,7 @@ async fn members_go_on_without_a_rebalance() {
     let new = world.open().await;
     tokio::time::sleep(Duration::from_secs(9)).await;
     assert_eq!(new.heartbeat(&heartbeat(&member, 1)), Ok(()));
-    assert_eq!(committed(&new, "g"), Some(42));
+    assert_eq!(committed(&new, "g").await, Some(42));
     let synced = new.sync(sync("g", &member, 1)).await.expect("syncs");
     assert_eq!(synced.assignment, "all");
 
@@ -47,7 +47,10 @@ async fn many_pages_of_offsets_are_loaded() {
     let result = coordinator.commit_offsets(request).await;
     assert_eq!(result, Ok(vec![Ok(()); 2500]));
     let reopened = world.open().await;
-    let fetched = reopened.fetch_offsets(&"g".into(), None).expect("served");
+    let fetched = reopened
+        .fetch_offsets(&"g".into(), None)
+        .await
+        .expect("served");
     assert_eq!(fetched.partitions.len(), 2500);
 }
 

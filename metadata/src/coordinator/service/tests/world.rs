@@ -1,7 +1,7 @@
 //! A store whose faults the test chooses, and short forms of requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alluvium_common::clock::{Clock, ManualClock};
@@ -16,7 +16,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::super::*;
-use crate::coordinator::group::{LeavingMember, OffsetToCommit, Protocol};
+pub use crate::coordinator::group::{
+    LeavingMember, MemberId, OffsetRecord, OffsetToCommit, Protocol,
+};
+pub use crate::coordinator::group_shard::group_shard;
 use crate::keys::Keys;
 use crate::model::TopicRecord;
 use crate::store::{
@@ -55,15 +58,32 @@ pub enum Fault {
 
 #[derive(Debug)]
 pub struct FaultyStore {
-    inner: MemoryStore,
+    inner: Arc<MemoryStore>,
     fault: watch::Sender<Fault>,
+    /// Transactions that wait because of [`Fault::Hangs`].
+    pub hanging: AtomicUsize,
     pub delayed: Mutex<Vec<Txn>>,
-    pub sizes: Mutex<Vec<usize>>,
+    /// Transactions that were passed on.
+    pub seen: Mutex<Vec<Txn>>,
 }
 
 impl FaultyStore {
+    pub fn over(inner: Arc<MemoryStore>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            fault: watch::Sender::new(Fault::None),
+            hanging: AtomicUsize::new(0),
+            delayed: Mutex::default(),
+            seen: Mutex::default(),
+        })
+    }
+
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
+    }
+
+    pub fn is(&self, fault: Fault) -> bool {
+        *self.fault.borrow() == fault
     }
 
     pub fn inner(&self) -> &MemoryStore {
@@ -83,13 +103,15 @@ impl MetadataStore for FaultyStore {
             reason: "by the test".to_owned(),
         };
         let mut fault = self.fault.subscribe();
+        self.hanging.fetch_add(1, Ordering::SeqCst);
         let fault = *fault
             .wait_for(|fault| *fault != Fault::Hangs)
             .await
             .expect("the sender lives in self");
+        self.hanging.fetch_sub(1, Ordering::SeqCst);
         match fault {
             Fault::None | Fault::Hangs => {
-                self.sizes.lock().push(txn.then_ops.len());
+                self.seen.lock().push(txn.clone());
                 self.inner.txn(txn).await
             }
             Fault::AnswerLost => {
@@ -161,12 +183,7 @@ impl World {
 
     pub fn owned_by_key(key: Option<&'static str>) -> Self {
         Self {
-            store: Arc::new(FaultyStore {
-                inner: MemoryStore::new(),
-                fault: watch::Sender::new(Fault::None),
-                delayed: Mutex::default(),
-                sizes: Mutex::default(),
-            }),
+            store: FaultyStore::over(Arc::new(MemoryStore::new())),
             ownership: Arc::new(TestOwnership {
                 held: AtomicBool::new(true),
                 key: key.map(Bytes::from),
@@ -180,11 +197,16 @@ impl World {
         let options = CoordinatorOptions {
             keys: Keys::new("test"),
             config,
-            ownership: self.ownership.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
         };
-        GroupCoordinator::open(self.store.clone(), options).await
+        let coordinator = GroupCoordinator::new(self.store.clone(), options);
+        for shard in GroupShard::all() {
+            coordinator
+                .open_shard(shard, self.ownership.clone())
+                .await?;
+        }
+        Ok(coordinator)
     }
 
     pub async fn open(&self) -> Arc<GroupCoordinator> {
@@ -203,36 +225,16 @@ impl World {
     }
 
     pub async fn create_topic(&self, name: &str) {
-        let name = TopicName::new(name).expect("valid");
-        let record = TopicRecord {
-            topic_id: topic_id(name.as_str()),
-            name: name.clone(),
-            partition_count: 1,
-            replication_factor: 1,
-            configs: Default::default(),
-            created_ms: 0,
-        };
-        let (key, value) = (Keys::new("test").topic(&name), value::encode(&record));
-        self.store.inner.put(key, value).await.expect("puts");
+        create_topic(&self.store.inner, name).await;
     }
 
     pub async fn delete_topic(&self, name: &str) {
-        let name = TopicName::new(name).expect("valid");
-        let key = Keys::new("test").topic(&name);
-        assert!(self.store.inner.delete(key).await.expect("deletes"));
+        delete_topic(&self.store.inner, name).await;
     }
 
     pub async fn view(&self) -> Arc<ClusterView> {
         let view = ClusterView::open(self.store.clone(), Keys::new("test")).await;
         Arc::new(view.expect("opens"))
-    }
-
-    pub fn to_commit_on(&self, topic: &str) -> OffsetToCommit {
-        OffsetToCommit {
-            topic: TopicName::new(topic).expect("valid"),
-            partition: TopicPartition::new(topic_id(topic), PartitionIndex(0)),
-            ..to_commit(0, 1)
-        }
     }
 
     pub fn pass_wall_time(&self, by: Duration) {
@@ -241,8 +243,55 @@ impl World {
     }
 }
 
+pub async fn create_topic(store: &MemoryStore, name: &str) {
+    let name = TopicName::new(name).expect("valid");
+    let record = TopicRecord {
+        topic_id: topic_id(name.as_str()),
+        name: name.clone(),
+        partition_count: 1,
+        replication_factor: 1,
+        configs: Default::default(),
+        created_ms: 0,
+    };
+    let (key, value) = (Keys::new("test").topic(&name), value::encode(&record));
+    store.put(key, value).await.expect("puts");
+}
+
+pub async fn delete_topic(store: &MemoryStore, name: &str) {
+    let name = TopicName::new(name).expect("valid");
+    let key = Keys::new("test").topic(&name);
+    assert!(store.delete(key).await.expect("deletes"));
+}
+
+/// Commits offset 1 of a topic's partition 0.
+pub fn commit_on(group: &str, topic: &str) -> CommitRequest {
+    let offset = OffsetToCommit {
+        topic: TopicName::new(topic).expect("valid"),
+        partition: TopicPartition::new(topic_id(topic), PartitionIndex(0)),
+        ..to_commit(0, 1)
+    };
+    CommitRequest {
+        offsets: vec![offset],
+        ..commit(group, 0)
+    }
+}
+
+/// Topics of which a group has a committed offset.
+pub async fn topics_of(coordinator: &GroupCoordinator, group: &str) -> Vec<String> {
+    let fetched = coordinator.fetch_offsets(&group.into(), None).await;
+    let records = fetched.expect("served").partitions.into_iter();
+    let name = |(_, record): (_, Option<OffsetRecord>)| record.expect("stored").topic.to_string();
+    records.map(name).collect()
+}
+
 fn topic_id(name: &str) -> TopicId {
     TopicId(Uuid::from_u128(u128::from(name.as_bytes()[0])))
+}
+
+/// Names of groups in the shard of `g`.
+pub fn beside_g() -> impl Iterator<Item = String> {
+    let names = (0..).map(|number| format!("g{number}"));
+    names.filter(|name| group_shard(&name.as_str().into()) == group_shard(&"g".into()))
 }
 
 pub fn partition(index: i32) -> TopicPartition {
@@ -270,12 +319,17 @@ pub fn to_commit(index: i32, offset: i64) -> OffsetToCommit {
     }
 }
 
-pub fn committed(coordinator: &GroupCoordinator, group: &str) -> Option<i64> {
+pub async fn committed(coordinator: &GroupCoordinator, group: &str) -> Option<i64> {
+    fetch(coordinator, group).await.expect("served")
+}
+
+pub async fn fetch(coordinator: &GroupCoordinator, group: &str) -> Result<Option<i64>, GroupError> {
+    let asked = [partition(0)];
     let fetched = coordinator
-        .fetch_offsets(&group.into(), Some(&[partition(0)]))
-        .expect("served");
+        .fetch_offsets(&group.into(), Some(&asked))
+        .await?;
     let (_, record) = fetched.partitions.into_iter().next().expect("one answer");
-    record.and_then(|record| record.offset).map(Offset::get)
+    Ok(record.and_then(|record| record.offset).map(Offset::get))
 }
 
 pub fn join(group: &str) -> JoinRequest {

@@ -1,0 +1,195 @@
+//! What is left in the metadata store and the bucket at the end (I24, I19).
+//!
+//! `alluvium verify` reads every byte of what partitions refer to. This looks from the other side: at all commit logs,
+//! whether a partition refers to them or not, since an entry that nobody refers to is a record that nobody finds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Partition, Report};
+
+/// An entry of a commit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommit {
+    /// Whose log.
+    pub broker: i32,
+    /// Of which session.
+    pub broker_epoch: i64,
+    /// Place in the log.
+    pub seq: u64,
+    /// How often its key was written.
+    pub writes: u64,
+    /// Name of the object.
+    pub object: String,
+    /// The object is there and its footer is the one that was committed.
+    pub is_whole: bool,
+    /// What the object holds.
+    pub spans: Vec<Span>,
+}
+
+/// Offsets of a partition in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Which partition.
+    pub partition: Partition,
+    /// First offset.
+    pub from: i64,
+    /// The offset after the last.
+    pub to: i64,
+}
+
+/// A partition's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPartition {
+    /// Which.
+    pub partition: Partition,
+    /// First offset still readable.
+    pub log_start: i64,
+    /// The parts of commit logs that it names: broker, broker epoch, first and last place.
+    pub tail: Vec<(i32, i64, u64, Option<u64>)>,
+}
+
+/// All that is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// In no particular order.
+    pub commits: Vec<StoredCommit>,
+    /// Partitions of topics that are alive.
+    pub partitions: Vec<StoredPartition>,
+}
+
+/// Checks what is stored; what is found is added to `report`.
+pub fn check_stored(stored: &Stored, report: &mut Report) {
+    let logs = logs(&stored.commits);
+    for ((broker, epoch), log) in &logs {
+        commit_log(*broker, *epoch, log, report);
+    }
+    objects(&stored.commits, report);
+    for partition in &stored.partitions {
+        spans(partition, &logs, report);
+    }
+}
+
+type Logs<'a> = BTreeMap<(i32, i64), Vec<&'a StoredCommit>>;
+
+fn logs(commits: &[StoredCommit]) -> Logs<'_> {
+    let mut logs: Logs<'_> = BTreeMap::new();
+    for commit in commits {
+        let log = logs
+            .entry((commit.broker, commit.broker_epoch))
+            .or_default();
+        log.push(commit);
+    }
+    for log in logs.values_mut() {
+        log.sort_by_key(|commit| commit.seq);
+    }
+    logs
+}
+
+/// One order, no gap, every entry written once.
+fn commit_log(broker: i32, epoch: i64, log: &[&StoredCommit], report: &mut Report) {
+    let name = format!("the commit log of broker {broker}, epoch {epoch},");
+    for pair in log.windows(2) {
+        if pair[1].seq != pair[0].seq + 1 {
+            let (before, after) = (pair[0].seq, pair[1].seq);
+            report.add("I24", format!("{name} goes from {before} to {after}"));
+        }
+    }
+    for commit in log {
+        if commit.writes != 1 {
+            let (seq, writes) = (commit.seq, commit.writes);
+            report.add(
+                "I24",
+                format!("{name} has entry {seq} written {writes} times"),
+            );
+        }
+        if !commit.is_whole {
+            let (seq, object) = (commit.seq, &commit.object);
+            report.add(
+                "I24",
+                format!(
+                    "{name} names in entry {seq} the object {object}, which is not there or another"
+                ),
+            );
+        }
+    }
+}
+
+/// An object is committed once.
+fn objects(commits: &[StoredCommit], report: &mut Report) {
+    let mut names: HashMap<&str, &StoredCommit> = HashMap::new();
+    for commit in commits {
+        if let Some(first) = names.insert(&commit.object, commit) {
+            report.add(
+                "I24",
+                format!(
+                    "object {} is committed as {}/{}/{} and {}/{}/{}",
+                    commit.object,
+                    first.broker,
+                    first.broker_epoch,
+                    first.seq,
+                    commit.broker,
+                    commit.broker_epoch,
+                    commit.seq
+                ),
+            );
+        }
+    }
+}
+
+/// The offsets of a partition, in the order of its tail, follow each other; and nothing of it stands elsewhere.
+fn spans(stored: &StoredPartition, logs: &Logs<'_>, report: &mut Report) {
+    let partition = stored.partition;
+    let mut next: Option<i64> = None;
+    for (broker, epoch, first, last) in &stored.tail {
+        let log = logs.get(&(*broker, *epoch)).map_or(&[][..], Vec::as_slice);
+        let named = log
+            .iter()
+            .filter(|commit| commit.seq >= *first && last.is_none_or(|last| commit.seq <= last));
+        for span in named.flat_map(|commit| of(partition, commit)) {
+            let fits = match next {
+                Some(expected) => span.from == expected,
+                None => span.from <= stored.log_start,
+            };
+            if !fits || span.to <= span.from {
+                let expected = next.unwrap_or(stored.log_start);
+                report.add(
+                    "I24",
+                    format!(
+                        "partition {partition} goes on with offsets {} to {} where {expected} comes next",
+                        span.from, span.to
+                    ),
+                );
+            }
+            next = Some(span.to);
+        }
+    }
+    unnamed(stored, logs, report);
+}
+
+/// Committed offsets that the partition's record does not lead to.
+fn unnamed(stored: &StoredPartition, logs: &Logs<'_>, report: &mut Report) {
+    let partition = stored.partition;
+    for commit in logs.values().flatten() {
+        let is_named = stored.tail.iter().any(|(broker, epoch, first, last)| {
+            (*broker, *epoch) == (commit.broker, commit.broker_epoch)
+                && commit.seq >= *first
+                && last.is_none_or(|last| commit.seq <= last)
+        });
+        for span in of(partition, commit) {
+            if !is_named && span.to > stored.log_start {
+                report.add(
+                    "I24",
+                    format!(
+                        "commit {}/{}/{} holds offsets {} to {} of partition {partition}, whose record does not name it",
+                        commit.broker, commit.broker_epoch, commit.seq, span.from, span.to
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn of(partition: Partition, commit: &StoredCommit) -> impl Iterator<Item = &Span> {
+    let spans = commit.spans.iter();
+    spans.filter(move |span| span.partition == partition)
+}

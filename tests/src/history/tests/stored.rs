@@ -1,0 +1,101 @@
+//! Commit logs with gaps, forks, and entries that lead nowhere.
+
+use super::super::stored::{Span, Stored, StoredCommit, StoredPartition, check_stored};
+use super::*;
+
+fn commit(broker_epoch: i64, seq: u64, from: i64, to: i64) -> StoredCommit {
+    let partition = PARTITION;
+    StoredCommit {
+        broker: 1,
+        broker_epoch,
+        seq,
+        writes: 1,
+        object: format!("{broker_epoch}-{seq}"),
+        is_whole: true,
+        spans: vec![Span {
+            partition,
+            from,
+            to,
+        }],
+    }
+}
+
+/// One partition in two commit logs.
+fn orderly() -> Stored {
+    Stored {
+        commits: vec![
+            commit(5, 0, 0, 4),
+            commit(5, 1, 4, 9),
+            commit(8, 0, 9, 10),
+            commit(8, 1, 10, 30),
+        ],
+        partitions: vec![StoredPartition {
+            partition: PARTITION,
+            log_start: 0,
+            tail: vec![(1, 5, 0, Some(1)), (1, 8, 0, None)],
+        }],
+    }
+}
+
+fn broken(change: impl FnOnce(&mut Stored)) {
+    let mut stored = orderly();
+    let mut report = Report::default();
+    check_stored(&stored, &mut report);
+    report.assert_clean();
+    change(&mut stored);
+    check_stored(&stored, &mut report);
+    assert!(report.violates("I24"));
+}
+
+#[test]
+fn a_commit_log_with_a_gap() {
+    broken(|stored| {
+        stored.commits[1].spans.clear();
+        stored.commits[1].seq = 2;
+    });
+}
+
+#[test]
+fn an_entry_written_twice() {
+    broken(|stored| stored.commits[0].writes = 2);
+}
+
+#[test]
+fn an_object_committed_twice() {
+    broken(|stored| stored.commits[2].object = "5-1".to_owned());
+}
+
+#[test]
+fn an_object_that_is_not_there() {
+    broken(|stored| stored.commits[3].is_whole = false);
+}
+
+#[test]
+fn offsets_committed_twice() {
+    broken(|stored| stored.commits[2].spans[0].from = 8);
+}
+
+#[test]
+fn offsets_committed_by_nobody() {
+    broken(|stored| stored.commits[2].spans[0].to = 9);
+}
+
+#[test]
+fn a_take_over_that_overlooked_the_last_commit() {
+    broken(|stored| stored.partitions[0].tail[0].3 = Some(0));
+}
+
+#[test]
+fn a_log_that_is_not_named() {
+    broken(|stored| stored.partitions[0].tail.truncate(1));
+}
+
+#[test]
+fn what_lies_below_the_log_start_need_not_be_named() {
+    let mut stored = orderly();
+    stored.partitions[0].log_start = 12;
+    stored.partitions[0].tail = vec![(1, 8, 1, None)];
+    let mut report = Report::default();
+    check_stored(&stored, &mut report);
+    report.assert_clean();
+}

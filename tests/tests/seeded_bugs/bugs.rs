@@ -1,0 +1,71 @@
+//! Every bug and what gives it away.
+
+use std::collections::BTreeSet;
+
+use alluvium_common::seeded_bug::ALL;
+
+use super::plans::Plan::{
+    Frozen, LocalKills, LocalWithoutBucket, LostAnswersAndKills, LostCommits, ObjectKills,
+    RetriesWithoutBucket, SlowEtcdAndKills, UnevenBucket,
+};
+use super::{caught, clean};
+
+/// One test for each bug, and the list of them all.
+macro_rules! bugs {
+    ($($test:ident: $name:literal under $plan:ident breaks $($invariant:literal)+;)+) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            caught($name, $plan, &[$($invariant),+]).await;
+        })+
+
+        const TRIED: &[&str] = &[$($name),+];
+    };
+}
+
+bugs! {
+    ack_before_durable: "ack-before-durable" under ObjectKills breaks "I2";
+    batch_not_uploaded: "batch-not-uploaded" under ObjectKills breaks "I2" "I8" "I24";
+    commits_out_of_order: "commits-out-of-order" under UnevenBucket breaks "I24" "I2";
+    deadline_not_checked: "deadline-not-checked" under Frozen breaks "I2" "I12" "I13";
+    duplicate_acked_early: "duplicate-acked-early" under RetriesWithoutBucket breaks "I2";
+    duplicate_at_log_end: "duplicate-at-log-end" under LostAnswersAndKills breaks "I11";
+    fence_dropped: "fence-dropped" under Frozen breaks "I24" "I1" "I2";
+    last_commit_not_read: "last-commit-not-read" under ObjectKills breaks "I1" "I2" "I24";
+    latest_is_log_end: "latest-is-log-end" under ObjectKills breaks "I13";
+    object_name_reused: "object-name-reused" under ObjectKills breaks "I24";
+    offsets_answered_early: "offsets-answered-early" under SlowEtcdAndKills breaks "I14";
+    producer_state_lost: "producer-state-lost" under LostAnswersAndKills breaks "I10";
+    reader_skips_batch: "reader-skips-batch" under ObjectKills breaks "I8";
+    replay_drops_last: "replay-drops-last" under LocalKills breaks "I2" "I1";
+    serve_above_watermark: "serve-above-watermark" under ObjectKills breaks "I13";
+    stale_generation_accepted: "stale-generation-accepted" under ObjectKills breaks "I14";
+    synced_before_written: "synced-before-written" under LocalKills breaks "I2";
+    unknown_commit_assumed: "unknown-commit-assumed" under LostCommits breaks "I2" "I24";
+    wal_given_back_early: "wal-given-back-early" under LocalWithoutBucket breaks "I2";
+    watermark_over_not_durable: "watermark-over-not-durable" under ObjectKills breaks "I2" "I1";
+}
+
+#[test]
+fn every_bug_is_tried() {
+    let all: BTreeSet<_> = ALL.iter().map(|(name, _)| *name).collect();
+    let tried: BTreeSet<_> = TRIED.iter().copied().collect();
+    assert_eq!(all, tried);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_bug_all_plans_are_clean() {
+    for plan in [
+        ObjectKills,
+        LocalKills,
+        LocalWithoutBucket,
+        LostAnswersAndKills,
+        RetriesWithoutBucket,
+        UnevenBucket,
+        SlowEtcdAndKills,
+        LostCommits,
+        Frozen,
+    ] {
+        println!("{plan:?}");
+        clean(plan).await;
+    }
+}
