@@ -10,7 +10,7 @@
 //! of `[A-Za-z0-9._-]` as `%XX`: any string may name a group, and the empty one does too. `<topic id>` is 32 hex
 //! digits, `<partition>` 10 decimal digits.
 //!
-//! Before there were shards, `<shard>/` was missing ([`OldGroupKeys`]).
+//! Before there were shards, `<shard>/` was missing (`OldGroupKeys`).
 
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
 use bytes::Bytes;

@@ -171,6 +171,7 @@ struct Producer {
 impl Producer {
     async fn open(mut cluster: Cluster, topic: String, codec: Codec) -> anyhow::Result<Self> {
         let request = InitProducerIdRequest {
+            transactional_id: None,
             transaction_timeout_ms: TIMEOUT_MS,
             producer_id: -1,
             producer_epoch: -1,

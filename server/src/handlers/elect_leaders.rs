@@ -104,6 +104,8 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
+    use alluvium_protocol::messages::elect_leaders_request::TopicPartitions;
+
     use super::*;
     use crate::handlers::admin_testing::Scene;
     use crate::handlers::group_testing::over_the_wire;

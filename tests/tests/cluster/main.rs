@@ -8,8 +8,8 @@ use alluvium_tests::cluster::Setup;
 
 /// Names how many brokers a cluster has here.
 const BROKERS_VARIABLE: &str = "ALLUVIUM_TEST_BROKERS";
-/// Until leadership moves between brokers.
-const BROKERS_DEFAULT: usize = 1;
+/// Enough for others to take over while one fails.
+const BROKERS_DEFAULT: usize = 3;
 
 fn brokers() -> usize {
     std::env::var(BROKERS_VARIABLE)

@@ -78,9 +78,8 @@ async fn whose_key_is_deleted_is_elected_no_more_and_may_be_again() {
     elected(&[&controller]).await;
     let before = controller.status().borrow().elected;
     world.memory.delete(keys().controller()).await.unwrap();
-    let mut status = controller.status();
     let again = |status: &ControllerStatus| status.elected.is_some() && status.elected != before;
-    status.wait_for(again).await.unwrap();
+    shows(&controller, again).await;
 }
 
 /// F4: whichever reply or request is lost, the key is found to be the own, and once only.

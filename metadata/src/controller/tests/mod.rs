@@ -142,6 +142,11 @@ async fn until(mut condition: impl AsyncFnMut() -> bool) {
     panic!("not so within a minute");
 }
 
+/// Waits until the controller says so of itself.
+async fn shows(controller: &Controller, condition: impl Fn(&ControllerStatus) -> bool) {
+    until(async || condition(&controller.status().borrow())).await;
+}
+
 /// Waits until one of them is elected, and says which.
 async fn elected(controllers: &[&Controller]) -> usize {
     let mut found = None;

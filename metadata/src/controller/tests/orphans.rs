@@ -23,20 +23,13 @@ async fn partitions_without_a_topic_are_removed_after_a_while() {
             )
             .await;
     }
-    let mut status = controller.status();
-    status
-        .wait_for(|status| status.orphan_topics == 10)
-        .await
-        .unwrap();
+    shows(&controller, |status| status.orphan_topics == 10).await;
     let grace = ControllerOptions::default().orphan_grace;
     tokio::time::sleep(grace - Duration::from_secs(2)).await;
     // One of them was only slow to be created.
     world.create_topic(10, 2).await;
     assert_eq!(world.leaders(11).await, [1, 1]);
-    status
-        .wait_for(|status| status.orphan_topics == 0)
-        .await
-        .unwrap();
+    shows(&controller, |status| status.orphan_topics == 0).await;
     let (_, left) = world.memory.list(keys().partitions()).await.unwrap();
     assert_eq!(left.len(), 3);
     assert_eq!(
@@ -61,16 +54,9 @@ async fn what_exists_in_the_store_is_not_removed_because_the_picture_is_old() {
         ..ControllerOptions::default()
     };
     let controller = one.controller_with(options);
-    let mut status = controller.status();
-    status
-        .wait_for(|status| status.orphan_topics == 1)
-        .await
-        .unwrap();
+    shows(&controller, |status| status.orphan_topics == 1).await;
     one.faults.away_for(Duration::from_millis(1));
     world.create_topic(7, 1).await;
-    status
-        .wait_for(|status| status.orphan_topics == 0)
-        .await
-        .unwrap();
+    shows(&controller, |status| status.orphan_topics == 0).await;
     assert_eq!(world.leaders(7).await, [1]);
 }

@@ -191,16 +191,9 @@ async fn the_first_broker_that_starts_waits_for_the_others() {
     let one = world.node(1).await;
     let controller = one.controller();
     elected(&[&controller]).await;
-    let mut status = controller.status();
-    status
-        .wait_for(|status| status.waiting_otherwise == 2)
-        .await
-        .unwrap();
+    shows(&controller, |status| status.waiting_otherwise == 2).await;
     let _two = world.node(2).await;
-    status
-        .wait_for(|status| status.waiting_otherwise == 1)
-        .await
-        .unwrap();
+    shows(&controller, |status| status.waiting_otherwise == 1).await;
     // The third does not come.
     let options = ControllerOptions::default();
     tokio::time::sleep(options.start_grace - Duration::from_secs(1)).await;
@@ -255,17 +248,41 @@ async fn who_waits_for_a_log_is_told_and_served_when_it_is_back() {
     world.put(tp(1, 0), &record).await;
     world.create_topic(1, 1).await;
     two.session.close().await.unwrap();
-    let mut status = controller.status();
     let waits = |status: &ControllerStatus| status.waiting_for_log == [(id(2), 1)].into();
-    status.wait_for(waits).await.unwrap();
+    shows(&controller, waits).await;
     // Its folder, under another number.
     let mut moved_house = broker(5);
     moved_house.instance_id = crate::controller::testing::folder(2);
     let _five = world.node_of(&moved_house).await;
     world.until_led_by(1, &[5]).await;
     assert_eq!(world.record(tp(1, 0)).await.wal, Some(holder));
-    status
-        .wait_for(|status| status.waiting_for_log.is_empty())
+    shows(&controller, |status| status.waiting_for_log.is_empty()).await;
+}
+
+/// A topic that rather loses records than waits: the next leader must not look for the log either.
+#[tokio::test(start_paused = true)]
+async fn an_unclean_assignment_gives_up_the_log() {
+    let world = World::new();
+    let (one, two) = (world.node(1).await, world.node(2).await);
+    let controller = one.controller();
+    elected(&[&controller]).await;
+    let record = PartitionRecord {
+        wal: Some(crate::model::WalHolder(crate::controller::testing::folder(
+            2,
+        ))),
+        ..opened(2, two.session.broker_epoch())
+    };
+    world.put(tp(1, 0), &record).await;
+    let mut unclean = topic(1, 1);
+    let setting = "unclean.leader.election.enable".to_owned();
+    unclean.configs.insert(setting, "true".to_owned());
+    let key = keys().topic(&unclean.name);
+    world
+        .memory
+        .put(key, value::encode(&unclean))
         .await
         .unwrap();
+    two.session.close().await.unwrap();
+    world.until_led_by(1, &[1]).await;
+    assert_eq!(world.record(tp(1, 0)).await.wal, None);
 }

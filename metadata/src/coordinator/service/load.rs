@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alluvium_common::error::ErrorKind;
 use bytes::Bytes;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::pauses::Pauses;
 use super::shard::Shard;
@@ -60,7 +60,10 @@ impl Shard {
             self.load_group(kv)
         })
         .await?;
-        info!(shard = %self.id, revision = %taken_over, groups, offsets, "loaded consumer groups");
+        debug!(shard = %self.id, revision = %taken_over, "opened a group shard");
+        if groups + offsets > 0 {
+            info!(shard = %self.id, groups, offsets, "loaded consumer groups");
+        }
         Ok(())
     }
 

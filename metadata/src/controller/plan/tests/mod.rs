@@ -337,7 +337,7 @@ fn a_rebalance_goes_on_until_loads_are_even() {
     let mut drawing = Drawing::of(3);
     drawing.served(1, (0..300).map(|index| 1 + index % 2));
     let options = PlanOptions {
-        moves_per_broker_max: 40,
+        moves_per_broker_max: 48,
         ..PlanOptions::default()
     };
     let mut now = settled();
@@ -351,7 +351,8 @@ fn a_rebalance_goes_on_until_loads_are_even() {
         now.rebalancing = plan.rebalancing;
         plans.push(plan.moves.len());
     }
-    assert_eq!(plans, [40, 40, 20]);
+    // Before the last, brokers differ by less than what begins a rebalance.
+    assert_eq!(plans, [48, 48, 4]);
     assert_eq!(
         per_broker(&drawing, |_| true),
         [(1, 100), (2, 100), (3, 100)].into()

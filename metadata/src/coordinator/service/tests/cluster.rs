@@ -62,6 +62,8 @@ impl Cluster {
             instance_id: Uuid::from_u128(id as u128),
             version: "0".to_owned(),
             started_ms: 0,
+            rpc: None,
+            draining: false,
         };
         let session = Session::open(self.store.clone(), &self.keys, &record, SESSION).await;
         Arc::new(session.expect("opens"))
