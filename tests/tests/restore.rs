@@ -174,3 +174,35 @@ async fn without_a_snapshot_the_records_come_back() {
     };
     assert_eq!(client.values(&recovered, 0).await, expected(0, 9));
 }
+
+/// Records of durability local that were never uploaded come from the data folder, whoever leads the rest.
+#[tokio::test]
+async fn what_only_the_write_ahead_log_holds_comes_back() {
+    let options = BrokerOptions::new().set("snapshot.interval.ms", "1h");
+    let options = options.set("segment.upload.ms", "10m").set("broker.id", 3);
+    let mut broker = options.start().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let orders = client.create_topic("orders", 1, &[]).await;
+    produce(&mut client, &orders, 0, 0, 5).await;
+    broker.kill();
+    // The snapshot knows the topic, and that the folder's log may hold more of it.
+    broker.restart().await;
+    snapshot_made(&broker).await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    produce(&mut client, &orders, 0, 5, 9).await;
+    broker.kill();
+    let metadata = files(broker.folder(), ".redb");
+    assert_eq!(metadata.len(), 1, "the embedded store is one file");
+    std::fs::remove_file(&metadata[0]).expect("removed");
+    assert_eq!(
+        files(&broker.folder().join("objects/segments"), ".seg"),
+        [PathBuf::new(); 0]
+    );
+    broker.set("broker.id", 4);
+    let (out, err) = texts(&broker.offline("restore", &[]).await);
+    assert!(out.contains("restored"), "{out}{err}");
+    broker.set("broker.id", 3);
+    broker.restart().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    assert_eq!(client.values(&orders, 0).await, expected(0, 9));
+}

@@ -35,6 +35,8 @@ async fn world() -> World {
         instance_id: Uuid::from_u128(1),
         version: "0".to_owned(),
         started_ms: 0,
+        rpc: None,
+        draining: false,
     };
     let ttl = Duration::from_secs(60);
     let session = Session::open(Arc::clone(&store), &keys, &record, ttl).await;

@@ -109,10 +109,14 @@ impl SnapshotKeeper {
     pub async fn run(self, pause: Duration, mut controller: watch::Receiver<ControllerStatus>) {
         let (mut last, mut made_in) = (None, None);
         loop {
-            let elected = controller.wait_for(|status| status.elected.is_some()).await;
-            let Ok(term) = elected.map(|status| status.elected) else {
+            let elected = controller.wait_for(|status| status.elected.is_some());
+            let Ok(term) = elected.await.map(|status| status.elected) else {
                 return;
             };
+            // What is seen last stays, also of a controller that is gone.
+            if controller.has_changed().is_err() {
+                return;
+            }
             if made_in != term {
                 // Another may have made snapshots meanwhile.
                 (last, made_in) = (None, term);

@@ -272,13 +272,19 @@ async fn only_logs_that_nothing_can_name_are_dropped() {
         .handed_over(living.broker_id, Some(0), true);
     let put = store.put(keys.partition(tp), value::encode(&record)).await;
     put.expect("put");
+    // A restore makes logs of a broker that never was.
+    let restored = LogId {
+        broker_id: BrokerId(-1),
+        broker_epoch: BrokerEpoch(-1),
+    };
+    self::put(&*store, &keys, restored, &commit(0, 9)).await;
     over.close().await.expect("closed");
     over_too.close().await.expect("closed");
 
     let seen = overview(&*store, &keys).await.expect("read");
-    assert_eq!(seen.logs, [dead, named, living].into());
+    assert_eq!(seen.logs, [restored, dead, named, living].into());
     assert_eq!(seen.sessions, [living].into());
-    assert_eq!(unneeded_logs(&seen), [dead]);
+    assert_eq!(unneeded_logs(&seen), [restored, dead]);
 
     let fence = [Compare::exists("the controller")];
     let refused = drop_unneeded(&*store, &keys, &[dead], &fence).await;
@@ -286,11 +292,11 @@ async fn only_logs_that_nothing_can_name_are_dropped() {
     // Even if it is told to: the living log stays.
     let refused = drop_unneeded(&*store, &keys, &[living], &[]).await;
     assert!(refused.expect("answered").refused);
-    let dropped = drop_unneeded(&*store, &keys, &[dead], &[]).await;
+    let dropped = drop_unneeded(&*store, &keys, &[restored, dead], &[]).await;
     assert_eq!(
         dropped.expect("answered"),
         Dropped {
-            logs: 1,
+            logs: 2,
             refused: false
         }
     );
