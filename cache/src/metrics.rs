@@ -58,6 +58,10 @@ pub struct SegmentCacheMetrics {
     pub misses: Counter,
     /// Pages whose fetch began before anybody asked for them.
     pub prefetched_pages: Counter,
+    /// Pages that another broker of the rack gave.
+    pub peer_pages: Counter,
+    /// Pages that another broker of the rack should have given, and that were fetched from the object store.
+    pub peer_fallbacks: Counter,
     /// Blocks that failed their check, counted each time they were read.
     pub damaged_blocks: Counter,
 }
@@ -67,7 +71,7 @@ impl SegmentCacheMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("segment_cache");
-        let counters: [(&str, &str, &Counter); 10] = [
+        let counters: [(&str, &str, &Counter); 12] = [
             (
                 "tail_gets",
                 "GETs for readers near the end of a log",
@@ -104,6 +108,16 @@ impl SegmentCacheMetrics {
                 "prefetched_pages",
                 "Pages fetched before they were asked for",
                 &metrics.prefetched_pages,
+            ),
+            (
+                "peer_pages",
+                "Pages that another broker of the rack gave",
+                &metrics.peer_pages,
+            ),
+            (
+                "peer_fallbacks",
+                "Pages that another broker of the rack did not give when asked",
+                &metrics.peer_fallbacks,
             ),
             (
                 "damaged_blocks",

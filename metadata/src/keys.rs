@@ -4,6 +4,7 @@
 //! /alluvium/<cluster>/cluster                                       identity of the cluster
 //! /alluvium/<cluster>/commits/<broker id>/<broker epoch>/<seq>      one sealed segment
 //! /alluvium/<cluster>/groups/...                                    see the coordinator
+//! /alluvium/<cluster>/object-store                                  the marker of the bucket, once more
 //! /alluvium/<cluster>/partitions/<topic id>/<partition>             leader, epochs, log start, tail     -+
 //! /alluvium/<cluster>/placement/controller                          who places, under a lease            |
 //! /alluvium/<cluster>/placement/drains/<broker id>                  a broker that shall lead nothing     | what every
@@ -48,6 +49,11 @@ impl Keys {
     /// Identity of the cluster.
     pub fn cluster(&self) -> Bytes {
         self.below("cluster")
+    }
+
+    /// Which object store the cluster has.
+    pub fn object_store(&self) -> Bytes {
+        self.below("object-store")
     }
 
     /// Session of a broker.

@@ -27,6 +27,10 @@ pub enum ReadError {
         /// The bounds.
         offsets: LogOffsets,
     },
+    /// The leader has the offset, and this broker, which follows it, does not know it yet (Kafka's
+    /// OFFSET_NOT_AVAILABLE).
+    #[error("the offset is not known here yet")]
+    OffsetNotAvailable,
     /// The client knows an older leader epoch (Kafka's FENCED_LEADER_EPOCH).
     #[error("the client's leader epoch is older than {current}")]
     FencedLeaderEpoch {

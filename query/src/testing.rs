@@ -147,6 +147,13 @@ impl TestBroker {
 
     /// An empty partition.
     pub(crate) fn open(&self, partition: i32) -> TestLog {
+        let log = self.follow(partition);
+        self.logs.insert(Arc::clone(&log.log));
+        log
+    }
+
+    /// An empty partition that is led elsewhere.
+    pub(crate) fn follow(&self, partition: i32) -> TestLog {
         let start = TailStart {
             log_start: offset(0),
             next_offset: offset(0),
@@ -155,7 +162,6 @@ impl TestBroker {
         let epochs = EpochHistory::new([(EPOCH, offset(0))]);
         let index = SegmentIndex::new(offset(0));
         let log = PartitionLog::open(tp(partition), start, index, epochs, &self.budget);
-        self.logs.insert(Arc::clone(&log));
         TestLog {
             log,
             batches: Vec::new(),

@@ -4,6 +4,7 @@ mod crc;
 mod error;
 pub mod fold_object;
 pub mod footer;
+pub mod index_part;
 pub mod object_key;
 pub mod parted;
 mod reader;

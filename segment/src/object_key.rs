@@ -1,6 +1,7 @@
 //! Names of objects in the bucket: the only place that builds or parses one.
 //!
 //! ```text
+//! cluster                                                         whose object store it is
 //! segments/<broker id>/<broker epoch>/<random id, 32 hex digits>.seg
 //! folds/<broker id>/<broker epoch>/<random id, 32 hex digits>.fold
 //! metadata/<cluster id, 32 hex digits>/<number, 20 digits>-<random id, 32 hex digits>.snap
@@ -18,6 +19,9 @@ use std::sync::Arc;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use uuid::Uuid;
+
+/// Says whose object store it is.
+pub const CLUSTER_MARKER: &str = "cluster";
 
 /// Folder of all segments: what garbage collection lists.
 pub const SEGMENTS_PREFIX: &str = "segments/";

@@ -54,6 +54,7 @@ pub fn read(error: &ReadError) -> ErrorCode {
         | ReadError::Closed(CloseReason::NotLeader) => ErrorCode::NotLeaderOrFollower,
         ReadError::Closed(CloseReason::Deleted) => ErrorCode::UnknownTopicOrPartition,
         ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
         ReadError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         ReadError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
         // Clients show this one to their users instead of asking again for ever.

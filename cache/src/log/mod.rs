@@ -86,6 +86,20 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// The same in a log that follows another broker's, whose tail need not have had the batches.
+    ///
+    /// # Errors
+    /// When `span` does not begin where the index ends; nothing has changed then.
+    pub fn follow_segment(
+        &self,
+        segment: Arc<SegmentRef>,
+        span: &PartitionSpan,
+    ) -> Result<(), NotContiguous> {
+        self.index.write().add(segment, span)?;
+        self.tail.skip_to(span.next_offset);
+        Ok(())
+    }
+
     /// Raises the log start offset in tail and index. Returns the one that holds now, which is never
     /// beyond the high watermark and never lower than before.
     pub fn set_log_start(&self, to: Offset) -> Offset {

@@ -15,6 +15,7 @@ mod disk;
 mod error;
 mod page;
 mod pages;
+mod peers;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use block::{Block, BlockSlice};
 pub use disk::DiskConfig;
 pub use error::CacheError;
 use pages::Pages;
+pub use peers::PagePeers;
 
 use crate::budget::ReadClass;
 use crate::metrics::SegmentCacheMetrics;
@@ -152,6 +154,22 @@ impl SegmentCache {
         class: ReadClass,
     ) -> u64 {
         self.pages.prefetch(segment, positions, class)
+    }
+
+    /// From now on asks `peers` for pages that are not here, before the object store. Once only.
+    pub fn ask_first(&self, peers: Arc<dyn PagePeers>) {
+        self.pages.ask_first(peers);
+    }
+
+    /// Bytes of an object for another broker: from here or from the object store, never from a third broker. What
+    /// they are worth is checked where blocks are decoded.
+    pub async fn read_for_peer(
+        &self,
+        segment: &Arc<SegmentRef>,
+        positions: std::ops::Range<u64>,
+        class: ReadClass,
+    ) -> Result<Bytes, CacheError> {
+        self.pages.read_for_peer(segment, positions, class).await
     }
 
     /// Takes in a segment that was just sealed, so that nobody need GET it soon. Copies no record

@@ -1,7 +1,7 @@
 //! The page cache: memory, disk, and the GETs behind them.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use alluvium_segment::footer::BlockEntry;
 use alluvium_segment::object_key::ObjectKey;
@@ -18,7 +18,8 @@ use tracing::{info, warn};
 
 use super::disk::{self, DISK_FILE_BYTES, DiskConfig};
 use super::page::{PAGE_BYTES_MAX, Page, PageKey, join};
-use super::{CacheError, SegmentCacheConfig};
+use super::peers::{PagePeers, Way};
+use super::{CacheError, SegmentCacheConfig, peers};
 use crate::budget::{BytePermit, ClassBudgets, ReadClass};
 use crate::metrics::SegmentCacheMetrics;
 
@@ -43,6 +44,7 @@ pub(super) struct Pages {
     store: Arc<dyn ObjectStore>,
     page_bytes: usize,
     budgets: ClassBudgets,
+    peers: Arc<OnceLock<Arc<dyn PagePeers>>>,
     metrics: SegmentCacheMetrics,
 }
 
@@ -70,7 +72,15 @@ impl Pages {
             cache,
             store,
             budgets: ClassBudgets::new(config.tail_gets_bytes, config.backfill_gets_bytes),
+            peers: Arc::default(),
             metrics,
+        }
+    }
+
+    /// See [`super::SegmentCache::ask_first`].
+    pub(super) fn ask_first(&self, peers: Arc<dyn PagePeers>) {
+        if self.peers.set(peers).is_err() {
+            warn!("the segment cache knows its peers already");
         }
     }
 
@@ -93,13 +103,34 @@ impl Pages {
         entry: &BlockEntry,
         class: ReadClass,
     ) -> Result<Bytes, CacheError> {
-        let block = positions(entry);
+        self.read_range(segment, positions(entry), class, Way::PeersFirst)
+            .await
+    }
+
+    /// See [`super::SegmentCache::read_for_peer`].
+    pub(super) async fn read_for_peer(
+        &self,
+        segment: &Arc<SegmentRef>,
+        positions: Range<u64>,
+        class: ReadClass,
+    ) -> Result<Bytes, CacheError> {
+        self.read_range(segment, positions, class, Way::StoreOnly)
+            .await
+    }
+
+    async fn read_range(
+        &self,
+        segment: &Arc<SegmentRef>,
+        positions: Range<u64>,
+        class: ReadClass,
+        way: Way,
+    ) -> Result<Bytes, CacheError> {
         let mut slices = Vec::new();
-        for page in self.pages_of(&block) {
+        for page in self.pages_of(&positions) {
             let start = self.range(segment, page).start;
-            let found = self.page(segment, page, class).await?;
-            let from = block.start.saturating_sub(start) as usize;
-            let to = (block.end - start) as usize;
+            let found = self.page(segment, page, class, way).await?;
+            let from = positions.start.saturating_sub(start) as usize;
+            let to = (positions.end - start) as usize;
             found.slices(from, to, &mut slices);
         }
         Ok(join(slices))
@@ -144,7 +175,7 @@ impl Pages {
             };
             self.metrics.prefetched_pages.inc();
             // The fetch runs on its own; nobody need wait for it.
-            drop(self.fetch(key, segment, range, class, Some(permit)));
+            drop(self.fetch(key, segment, range, (class, Way::PeersFirst), Some(permit)));
         }
         end.saturating_sub(positions.start)
     }
@@ -189,10 +220,11 @@ impl Pages {
         segment: &Arc<SegmentRef>,
         page: u32,
         class: ReadClass,
+        way: Way,
     ) -> Result<Page, CacheError> {
         let key = self.key(&segment.object_key, page);
         let range = self.range(segment, page);
-        let entry = self.fetch(key, segment, range, class, None).await?;
+        let entry = self.fetch(key, segment, range, (class, way), None).await?;
         match entry.source() {
             Source::Memory => self.metrics.memory_hits.inc(),
             Source::Disk => self.metrics.disk_hits.inc(),
@@ -207,17 +239,28 @@ impl Pages {
         key: PageKey,
         segment: &Arc<SegmentRef>,
         range: Range<u64>,
-        class: ReadClass,
+        (class, way): (ReadClass, Way),
         permit: Option<BytePermit>,
     ) -> foyer::HybridGetOrFetch<PageKey, Page> {
         let (store, metrics) = (Arc::clone(&self.store), self.metrics.clone());
         let (budget, segment) = (self.budgets.of(class).clone(), Arc::clone(segment));
+        let peers = match way {
+            Way::PeersFirst => self.peers.get().cloned(),
+            Way::StoreOnly => None,
+        };
         self.cache.get_or_fetch(&key, || async move {
             let _permit = match permit {
                 Some(permit) => permit,
                 None => budget.acquire((range.end - range.start) as usize).await,
             };
-            let bytes = get(&store, &metrics, class, &segment, range).await?;
+            let bytes = match peers {
+                Some(peers) => peers::ask(&*peers, &metrics, class, &segment, &range).await,
+                None => None,
+            };
+            let bytes = match bytes {
+                Some(bytes) => bytes,
+                None => get(&store, &metrics, class, &segment, range).await?,
+            };
             Ok::<_, CacheError>(Page::new(vec![bytes]))
         })
     }

@@ -1,3 +1,5 @@
+mod peers;
+
 use std::sync::Arc;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};

@@ -191,6 +191,18 @@ impl PartitionTail {
         }
     }
 
+    /// Of a log that follows another broker's: the segment index holds everything below `to`, also what never was in
+    /// this tail. The high watermark stays where it is.
+    pub(crate) fn skip_to(self: &Arc<Self>, to: Offset) {
+        let dropped = self.state.lock().skip_to(to);
+        match dropped {
+            Some(dropped) => {
+                self.release(&dropped);
+            }
+            None => self.set_uploaded(to),
+        }
+    }
+
     /// The four offsets, consistent with one another.
     pub fn offsets(&self) -> LogOffsets {
         self.state.lock().offsets()

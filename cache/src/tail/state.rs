@@ -165,6 +165,17 @@ impl State {
         (to, self.drop_front(gone))
     }
 
+    /// Moves the end to `to` without batches; what was held is dropped. `None` when the end is not below `to`.
+    pub(super) fn skip_to(&mut self, to: Offset) -> Option<Dropped> {
+        if to <= self.log_end || self.closed.is_some() {
+            return None;
+        }
+        let dropped = self.drop_front(self.entries.len());
+        self.log_end = to;
+        self.uploaded = to;
+        Some(dropped)
+    }
+
     /// Whether the mark moved, and what no longer need be remembered.
     pub(super) fn set_uploaded(&mut self, to: Offset) -> (bool, Dropped) {
         let to = to.min(self.log_end);

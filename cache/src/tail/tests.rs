@@ -344,3 +344,21 @@ async fn wakes_across_threads() {
     assert_eq!(tail.offsets().high_watermark, offset(1));
     writer.join().expect("no panic");
 }
+
+#[test]
+fn a_log_that_follows_another_skips_what_segments_hold() {
+    let budget = budget(usize::MAX);
+    let tail = filled(0, &budget, false);
+    tail.skip_to(offset(50));
+    assert_eq!((tail.uploaded(), tail.start()), (offset(50), offset(0)));
+    tail.skip_to(offset(300));
+    let offsets = tail.offsets();
+    assert_eq!(offsets.log_end, offset(300));
+    assert_eq!(offsets.high_watermark, offset(100), "nobody was told yet");
+    assert_eq!(budget.resident_bytes(), 0, "nothing stands before a gap");
+    assert_eq!(below(&tail, 299), Some(300));
+    tail.advance_high_watermark(offset(300));
+    tail.append(batch(300, 10, 1), None).expect("at the end");
+    tail.skip_to(offset(200));
+    assert_eq!(tail.offsets().log_end, offset(310), "never back");
+}

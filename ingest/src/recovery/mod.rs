@@ -13,9 +13,12 @@
 //!    a bucket that is away does not keep a broker from starting. The log keeps the frames until their
 //!    segments are committed, so a crash on the way repeats all this.
 //!
+//! Where the former leader still lives and tells what it knows ([`HandedIndex`]), that stands for the footers.
+//!
 //! [`start()`] does all of it for a broker that starts, [`take_over()`] what a running broker needs.
 
 mod footers;
+mod handed;
 mod read;
 mod replay;
 mod start;
@@ -47,9 +50,10 @@ use crate::pipeline::OpenState;
 use crate::producer_state::{ProducerSnapshot, ProducerStates, SequencedBatch};
 
 pub use footers::{CommitReader, MetadataCommits, load};
+pub use handed::HandedIndex;
 pub use replay::{RecoveredBatch, ReplaySummary, plan_replay};
 pub use start::{Start, StartError, start};
-pub use take_over::{Led, Recovered, TakeOver, take_over};
+pub use take_over::{Led, Recovered, TakeOver, take_over, take_over_handed};
 
 /// Why a broker cannot take over its partitions. Nothing has been changed then.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,8 @@ use alluvium_metadata::topic_config::Durability;
 use object_store::ObjectStore;
 
 use super::{
-    CommitReader, PartitionImage, RecoveredBatch, RecoveryError, ReplaySummary, load, plan_replay,
+    CommitReader, HandedIndex, PartitionImage, RecoveredBatch, RecoveryError, ReplaySummary,
+    handed, load, plan_replay,
 };
 use crate::pipeline::OpenState;
 use crate::validate::TopicRules;
@@ -67,12 +68,20 @@ pub struct Recovered {
 /// holds, in its order.
 pub async fn take_over(
     with: &TakeOver<'_>,
-    mut led: Vec<Led>,
+    led: Vec<Led>,
     frames: Vec<RecoveredBatch>,
 ) -> Result<(Vec<Recovered>, ReplaySummary), RecoveryError> {
-    let records = led.iter().map(|led| (led.tp, led.record.clone())).collect();
-    let own = (with.opener.broker_id, with.opener.broker_epoch);
-    let mut images = load(with.commits, with.objects, own, records).await?;
+    take_over_handed(with, led, frames, Vec::new()).await
+}
+
+/// The same; of the partitions in `handed` no footer is read, where what their former leaders tell fits.
+pub async fn take_over_handed(
+    with: &TakeOver<'_>,
+    mut led: Vec<Led>,
+    frames: Vec<RecoveredBatch>,
+    handed: Vec<HandedIndex>,
+) -> Result<(Vec<Recovered>, ReplaySummary), RecoveryError> {
+    let mut images = images(with, &led, handed).await?;
     let summary = plan_replay(&mut images, frames);
     if summary.unacknowledged > 0 {
         tracing::warn!(
@@ -109,6 +118,20 @@ pub async fn take_over(
         });
     }
     Ok((recovered, summary))
+}
+
+/// Sorted.
+async fn images(
+    with: &TakeOver<'_>,
+    led: &[Led],
+    handed: Vec<HandedIndex>,
+) -> Result<Vec<PartitionImage>, RecoveryError> {
+    let records = led.iter().map(|led| (led.tp, led.record.clone())).collect();
+    let own = (with.opener.broker_id, with.opener.broker_epoch);
+    let (mut images, rest) = handed::split(records, handed);
+    images.extend(load(with.commits, with.objects, own, rest).await?);
+    images.sort_unstable_by_key(|image| image.tp);
+    Ok(images)
 }
 
 /// The record names the write-ahead log before that takes, or puts back, anything of the partition.

@@ -6,6 +6,7 @@ mod commit;
 mod controller;
 mod coordinator;
 mod fold;
+mod object_store;
 mod partition;
 mod topic;
 
@@ -15,6 +16,7 @@ pub use commit::CommitRecord;
 pub use controller::{ControllerRecord, DrainRecord};
 pub use coordinator::CoordinatorRecord;
 pub use fold::FoldRecord;
+pub use object_store::ObjectStoreRecord;
 pub use partition::{EpochStart, Opener, PartitionRecord, TailEntry, WalHolder};
 pub use topic::TopicRecord;
 
@@ -30,6 +32,7 @@ mod kind {
     pub const DRAIN: u8 = 8;
     pub const COORDINATOR: u8 = 9;
     pub const FOLD: u8 = 10;
+    pub const OBJECT_STORE: u8 = 11;
 }
 pub(crate) use kind::PRODUCER_IDS;
 

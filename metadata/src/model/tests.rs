@@ -60,6 +60,16 @@ fn clusters() {
 }
 
 #[test]
+fn object_stores() {
+    let record = ObjectStoreRecord {
+        cluster_id: Uuid::from_u128(7),
+        store_id: Uuid::from_u128(8),
+    };
+    let json = r#"{"cluster_id":"00000000-0000-0000-0000-000000000007","store_id":"00000000-0000-0000-0000-000000000008"}"#;
+    golden(&record, 11, 0x07f5_9654, json);
+}
+
+#[test]
 fn brokers() {
     let record = BrokerRecord {
         broker_id: BrokerId(1),

@@ -12,10 +12,13 @@
 
 mod long_poll;
 mod plan;
+mod replicas;
 pub mod session;
 
 #[cfg(test)]
 mod guard_tests;
+#[cfg(test)]
+mod replicas_tests;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +27,7 @@ use std::time::Duration;
 
 use alluvium_cache::budget::{BytePermit, ClassBudgets};
 use alluvium_cache::log::EpochEnd;
-use alluvium_common::epoch::LeaderEpoch;
+use alluvium_common::epoch::{BrokerId, LeaderEpoch};
 use alluvium_common::rand::SharedRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId};
 use bytes::Bytes;
@@ -32,6 +35,7 @@ use tokio::sync::watch;
 
 use crate::error::ReadError;
 use crate::log_reader::{Isolation, LogRead, LogReader};
+pub use replicas::Replicas;
 use session::{FetchSessions, SessionConfig, SessionError, SessionRequest};
 
 /// A topic as the client names it: by name up to Fetch v12, by id from v13 on (KIP-516).
@@ -77,6 +81,8 @@ pub struct FetchRequest {
     pub max_bytes: usize,
     /// What the client may see.
     pub isolation: Isolation,
+    /// The client's rack, if it says: it may be sent to a broker there, or have been sent here (KIP-392).
+    pub rack: Option<String>,
     /// Its session.
     pub session: SessionRequest,
     /// The partitions: all of them, or the changes of a session.
@@ -105,6 +111,8 @@ pub struct PartitionRead {
     pub leader_epoch: LeaderEpoch,
     /// Where the client's log and ours part, if they do; there are no records then.
     pub diverging: Option<EpochEnd>,
+    /// The broker to fetch from instead (KIP-392); there are no records then.
+    pub preferred: Option<BrokerId>,
 }
 
 /// The answer for one partition.
@@ -154,9 +162,9 @@ impl Default for FetchConfig {
 }
 
 /// Answers fetches. Shared by all connections of a broker.
-#[derive(Debug)]
 pub struct Fetcher {
     reader: Arc<LogReader>,
+    replicas: Option<Arc<dyn Replicas>>,
     sessions: FetchSessions,
     budgets: ClassBudgets,
     max_bytes: usize,
@@ -164,11 +172,17 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher over `reader`.
-    pub fn new(reader: Arc<LogReader>, config: FetchConfig, random: SharedRandom) -> Arc<Self> {
+    /// A fetcher over `reader`; with `replicas`, clients are served from their own rack.
+    pub fn new(
+        reader: Arc<LogReader>,
+        replicas: Option<Arc<dyn Replicas>>,
+        config: FetchConfig,
+        random: SharedRandom,
+    ) -> Arc<Self> {
         let metrics = reader.metrics().clone();
         Arc::new(Self {
             reader,
+            replicas,
             sessions: FetchSessions::new(config.sessions, random, metrics),
             budgets: ClassBudgets::new(config.tail_response_bytes, config.backfill_response_bytes),
             max_bytes: config.max_bytes,
@@ -200,7 +214,8 @@ impl Fetcher {
             .sessions
             .begin(request.session, partitions, &forgotten)?;
         let (context, partitions) = begun;
-        let mut poll = plan::Poll::new(self, &request, &partitions, topics);
+        let logs = replicas::find(self, &request, &partitions, topics).await;
+        let mut poll = plan::Poll::new(self, &request, &partitions, logs);
         long_poll::run(&mut poll, &request).await;
         let (mut results, permits) = poll.into_results();
         charge(&mut results, permits);
@@ -209,6 +224,12 @@ impl Fetcher {
             session_id,
             partitions,
         })
+    }
+}
+
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetcher").finish_non_exhaustive()
     }
 }
 

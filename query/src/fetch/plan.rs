@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use alluvium_cache::budget::{ByteBudget, BytePermit, ReadClass};
 use alluvium_cache::log::PartitionLog;
-use alluvium_common::offset::Offset;
-use alluvium_common::topic::TopicPartition;
+use alluvium_common::epoch::BrokerId;
+use alluvium_common::offset::{LogOffsets, Offset};
 use futures::stream::{self, StreamExt};
 
-use super::{FetchError, FetchPartition, FetchRequest, Fetcher, PartitionRead, TopicResolver};
+use super::replicas::Found;
+use super::{FetchError, FetchPartition, FetchRequest, Fetcher, PartitionRead};
 use crate::error::ReadError;
 use crate::guard::check_end;
 use crate::leader_epoch::check_current;
@@ -29,6 +30,8 @@ pub(super) struct Poll<'a> {
     partitions: &'a [FetchPartition],
     /// `None` for topics that do not exist: they take no part in reading and waiting.
     logs: Vec<Result<Arc<PartitionLog>, FetchError>>,
+    /// Brokers to fetch from instead.
+    preferred: Vec<Option<BrokerId>>,
     results: Vec<Result<PartitionRead, FetchError>>,
     bytes: usize,
     failed: bool,
@@ -49,11 +52,15 @@ impl<'a> Poll<'a> {
         fetcher: &'a Fetcher,
         request: &FetchRequest,
         partitions: &'a [FetchPartition],
-        topics: &dyn TopicResolver,
+        found: Vec<Result<Found, FetchError>>,
     ) -> Self {
-        let logs: Vec<_> = partitions
+        let preferred = found
             .iter()
-            .map(|partition| find(fetcher, partition, topics))
+            .map(|found| found.as_ref().ok()?.preferred)
+            .collect();
+        let logs: Vec<_> = found
+            .into_iter()
+            .map(|found| found.map(|found| found.log))
             .collect();
         let failed = logs
             .iter()
@@ -74,6 +81,7 @@ impl<'a> Poll<'a> {
                 })
                 .collect(),
             logs,
+            preferred,
             bytes: 0,
             failed,
             permits: Vec::new(),
@@ -141,7 +149,7 @@ impl<'a> Poll<'a> {
                 }
                 Ok(Started::Pending(read)) => pending.push((place, read)),
                 Err(Stop::Error(error)) => self.settle(place, Err(error.into())),
-                Err(Stop::Diverging(read)) => {
+                Err(Stop::Told(read)) => {
                     self.failed = true;
                     self.settle(place, Ok(*read));
                 }
@@ -180,6 +188,7 @@ impl<'a> Poll<'a> {
     ) -> Result<Started, Stop> {
         let partition = &self.partitions[place];
         let from = self.check(log, partition)?;
+        self.check_preferred(place, log, from)?;
         let limit = partition.max_bytes.min(left.request);
         let started = self.fetcher.reader.start(
             log,
@@ -240,17 +249,29 @@ impl<'a> Poll<'a> {
             }
             Some(end) if end.leader_epoch < epoch || end.end_offset < from => {
                 check_end(self.fetcher.reader.guard(), log).map_err(Stop::Error)?;
-                Err(Stop::Diverging(Box::new(PartitionRead {
-                    read: LogRead {
-                        offsets,
-                        next_offset: from,
-                        ..LogRead::default()
-                    },
-                    leader_epoch: log.tail.leader_epoch(),
+                Err(Stop::Told(Box::new(PartitionRead {
                     diverging: Some(end),
+                    ..without_records(log, offsets, from)
                 })))
             }
             Some(_) => Ok(from),
+        }
+    }
+
+    /// A client in another rack is told of a broker there, which serves what the log holds.
+    fn check_preferred(&self, place: usize, log: &PartitionLog, from: Offset) -> Result<(), Stop> {
+        let offsets = log.tail.offsets();
+        let is_open = log.tail.closed().is_none();
+        match self.preferred[place] {
+            Some(broker_id)
+                if is_open && (offsets.log_start..=offsets.high_watermark).contains(&from) =>
+            {
+                Err(Stop::Told(Box::new(PartitionRead {
+                    preferred: Some(broker_id),
+                    ..without_records(log, offsets, from)
+                })))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -288,6 +309,7 @@ impl<'a> Poll<'a> {
             read,
             leader_epoch: log.tail.leader_epoch(),
             diverging: None,
+            preferred: None,
         }
     }
 
@@ -303,18 +325,21 @@ impl<'a> Poll<'a> {
 /// Why a partition is not read.
 enum Stop {
     Error(ReadError),
-    Diverging(Box<PartitionRead>),
+    /// The client is told something else than records.
+    Told(Box<PartitionRead>),
 }
 
-fn find(
-    fetcher: &Fetcher,
-    partition: &FetchPartition,
-    topics: &dyn TopicResolver,
-) -> Result<Arc<PartitionLog>, FetchError> {
-    let topic_id = topics.resolve(&partition.topic);
-    let topic_id = topic_id.ok_or(FetchError::UnknownTopic)?;
-    let tp = TopicPartition::new(topic_id, partition.partition);
-    Ok(fetcher.reader.log(&tp)?)
+fn without_records(log: &PartitionLog, offsets: LogOffsets, from: Offset) -> PartitionRead {
+    PartitionRead {
+        read: LogRead {
+            offsets,
+            next_offset: from,
+            ..LogRead::default()
+        },
+        leader_epoch: log.tail.leader_epoch(),
+        diverging: None,
+        preferred: None,
+    }
 }
 
 /// Half of what is free, so that one greedy client leaves something for the next; a small share

@@ -42,6 +42,7 @@ pub(super) fn request(partitions: Vec<FetchPartition>) -> FetchRequest {
         min_bytes: 1,
         max_bytes: 50 << 20,
         isolation: Isolation::ReadUncommitted,
+        rack: None,
         session: SessionRequest::NONE,
         partitions,
         forgotten: Vec::new(),
@@ -59,6 +60,7 @@ pub(super) fn waiting(partitions: Vec<FetchPartition>, min_bytes: usize) -> Fetc
 pub(super) fn fetcher(broker: &TestBroker) -> Arc<Fetcher> {
     Fetcher::new(
         Arc::clone(&broker.reader),
+        None,
         FetchConfig::default(),
         SeededRandom::new(1),
     )
@@ -389,7 +391,12 @@ async fn slow_clients_make_responses_smaller_but_nobody_waits() {
         tail_response_bytes: 400 << 10,
         ..FetchConfig::default()
     };
-    let fetcher = Fetcher::new(Arc::clone(&broker.reader), config, SeededRandom::new(1));
+    let fetcher = Fetcher::new(
+        Arc::clone(&broker.reader),
+        None,
+        config,
+        SeededRandom::new(1),
+    );
     let mut unwritten = Vec::new();
     let mut sizes = Vec::new();
     for _ in 0..6 {

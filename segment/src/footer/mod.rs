@@ -4,8 +4,8 @@
 //! [`Footer::encode`] yields sections and trailer, the last bytes of the object;
 //! [`Footer::decode`] reads them. `README.md` shows the layout byte by byte.
 
-mod partitions;
-mod producers;
+pub(crate) mod partitions;
+pub(crate) mod producers;
 mod sections;
 mod trailer;
 

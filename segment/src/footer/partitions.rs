@@ -51,7 +51,7 @@ pub(super) fn encode(footer: &Footer, out: &mut Vec<u8>) -> Result<(), FormatErr
     Ok(())
 }
 
-fn encode_span(
+pub(crate) fn encode_span(
     span: &PartitionSpan,
     created_ms: i64,
     position: &mut u64,
@@ -124,7 +124,12 @@ pub(super) fn decode(
             let index = i32::try_from(partition).map_err(|_| reader.malformed())?;
             next_partition = partition + 1;
             let tp = TopicPartition::new(topic_id, PartitionIndex(index));
-            spans.push(decode_span(&mut reader, tp, header, &mut position)?);
+            spans.push(decode_span(
+                &mut reader,
+                tp,
+                header.created_ms,
+                &mut position,
+            )?);
         }
     }
     if reader.is_empty() {
@@ -134,10 +139,10 @@ pub(super) fn decode(
     }
 }
 
-fn decode_span(
+pub(crate) fn decode_span(
     reader: &mut Reader<'_>,
     tp: TopicPartition,
-    header: &SegmentHeader,
+    created_ms: i64,
     position: &mut u64,
 ) -> Result<PartitionSpan, FormatError> {
     let base_offset = offset_after(reader, Offset::ZERO)?;
@@ -153,8 +158,10 @@ fn decode_span(
     let mut blocks = Vec::with_capacity(block_count);
     let mut next_offset = base_offset;
     for _ in 0..block_count {
-        let block = decode_block(reader, header, *position, next_offset)?;
-        *position += u64::from(block.stored_length);
+        let block = decode_block(reader, created_ms, *position, next_offset)?;
+        *position = position
+            .checked_add(u64::from(block.stored_length))
+            .ok_or(reader.malformed())?;
         next_offset = block.next_offset;
         blocks.push(block);
     }
@@ -172,7 +179,7 @@ fn decode_span(
 
 fn decode_block(
     reader: &mut Reader<'_>,
-    header: &SegmentHeader,
+    created_ms: i64,
     position: u64,
     base_offset: Offset,
 ) -> Result<BlockEntry, FormatError> {
@@ -184,7 +191,7 @@ fn decode_block(
     };
     let crc = u32::from_le_bytes(reader.array()?);
     let next_offset = offset_after(reader, base_offset)?;
-    let max_timestamp = header.created_ms.wrapping_add(reader.signed()?);
+    let max_timestamp = created_ms.wrapping_add(reader.signed()?);
     let batch_count = reader.number()?;
     Ok(BlockEntry {
         position,
@@ -200,7 +207,7 @@ fn decode_block(
 }
 
 /// Reads a step and adds it to `from`.
-pub(super) fn offset_after(reader: &mut Reader<'_>, from: Offset) -> Result<Offset, FormatError> {
+pub(crate) fn offset_after(reader: &mut Reader<'_>, from: Offset) -> Result<Offset, FormatError> {
     let step: i64 = reader.number()?;
     let sum = from.get().checked_add(step).and_then(Offset::new);
     sum.ok_or(reader.malformed())

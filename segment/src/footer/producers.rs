@@ -28,19 +28,22 @@ pub(super) fn encode(footer: &Footer, out: &mut Vec<u8>) -> Result<(), FormatErr
     for (index, span) in with_producers {
         put_unsigned(out, (index - next_index) as u64);
         next_index = index + 1;
-        encode_partition(span, footer.header.created_ms, out)?;
+        let created_ms = footer.header.created_ms;
+        encode_partition(&span.producers, span.base_offset, created_ms, out)?;
     }
     Ok(())
 }
 
-fn encode_partition(
-    span: &PartitionSpan,
+/// Producers sorted by id, whose batches are at `base_offset` or later.
+pub(crate) fn encode_partition(
+    producers: &[ProducerSummary],
+    base_offset: Offset,
     created_ms: i64,
     out: &mut Vec<u8>,
 ) -> Result<(), FormatError> {
-    put_unsigned(out, span.producers.len() as u64);
+    put_unsigned(out, producers.len() as u64);
     let mut next_id = 0;
-    for producer in &span.producers {
+    for producer in producers {
         let step = u64::try_from(producer.producer_id.0 - next_id);
         put_unsigned(out, step.map_err(|_| FormatError::Malformed(WHAT))?);
         next_id = producer.producer_id.0.saturating_add(1);
@@ -50,7 +53,7 @@ fn encode_partition(
             return Err(FormatError::Malformed(WHAT));
         }
         put_unsigned(out, count as u64);
-        let mut previous = span.base_offset;
+        let mut previous = base_offset;
         for batch in &producer.batches {
             encode_batch(batch, previous, created_ms, out)?;
             previous = batch.last_offset;
@@ -90,7 +93,7 @@ pub(super) fn decode(
     for _ in 0..count {
         let step: usize = reader.number()?;
         let span = rest.nth(step).ok_or(reader.malformed())?;
-        span.producers = decode_partition(&mut reader, span.base_offset, header)?;
+        span.producers = decode_partition(&mut reader, span.base_offset, header.created_ms)?;
     }
     if reader.is_empty() {
         Ok(())
@@ -99,10 +102,10 @@ pub(super) fn decode(
     }
 }
 
-fn decode_partition(
+pub(crate) fn decode_partition(
     reader: &mut Reader<'_>,
     base_offset: Offset,
-    header: &SegmentHeader,
+    created_ms: i64,
 ) -> Result<Vec<ProducerSummary>, FormatError> {
     let count = reader.count(PRODUCER_BYTES_MIN)?;
     let mut producers = Vec::with_capacity(count);
@@ -115,7 +118,7 @@ fn decode_partition(
         producers.push(ProducerSummary {
             producer_id: ProducerId(producer_id),
             producer_epoch: ProducerEpoch(producer_epoch),
-            batches: decode_batches(reader, base_offset, header)?,
+            batches: decode_batches(reader, base_offset, created_ms)?,
         });
     }
     Ok(producers)
@@ -124,7 +127,7 @@ fn decode_partition(
 fn decode_batches(
     reader: &mut Reader<'_>,
     base_offset: Offset,
-    header: &SegmentHeader,
+    created_ms: i64,
 ) -> Result<Vec<ProducerBatch>, FormatError> {
     let count = reader.count(BATCH_BYTES_MIN)?;
     if count == 0 || count > PRODUCER_BATCHES_REMEMBERED {
@@ -143,7 +146,7 @@ fn decode_batches(
             last_sequence: base_sequence.plus(span),
             base_offset,
             last_offset,
-            max_timestamp: header.created_ms.wrapping_add(reader.signed()?),
+            max_timestamp: created_ms.wrapping_add(reader.signed()?),
         });
     }
     Ok(batches)

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use alluvium_common::offset::Offset;
+use alluvium_common::topic::TopicPartition;
 
 use crate::footer::{BlockEntry, PartitionSpan};
 use crate::object_key::ObjectKey;
@@ -181,6 +182,20 @@ impl SegmentIndex {
         self.segments.iter().map(|indexed| &indexed.segment)
     }
 
+    /// The segments that reach beyond `offset`, in order, with what each holds of `tp`, the index's partition. Leader
+    /// epochs and producers are not kept here.
+    pub fn spans_beyond(
+        &self,
+        tp: TopicPartition,
+        offset: Offset,
+    ) -> impl Iterator<Item = (Arc<SegmentRef>, PartitionSpan)> {
+        let first = self
+            .segments
+            .partition_point(|indexed| indexed.next_offset <= offset);
+        let beyond = self.segments.range(first..);
+        beyond.map(move |indexed| (Arc::clone(&indexed.segment), indexed.span(tp)))
+    }
+
     /// Number of the segment that holds `offset`; the count of segments when none does.
     fn segment_at(&self, offset: Offset) -> usize {
         let at = self
@@ -194,6 +209,18 @@ impl SegmentIndex {
 }
 
 impl Indexed {
+    fn span(&self, tp: TopicPartition) -> PartitionSpan {
+        PartitionSpan {
+            tp,
+            base_offset: self.base_offset,
+            next_offset: self.next_offset,
+            max_timestamp: self.max_timestamp,
+            leader_epochs: Vec::new(),
+            blocks: self.blocks.to_vec(),
+            producers: Vec::new(),
+        }
+    }
+
     fn blocks(&self) -> impl Iterator<Item = IndexedBlock<'_>> {
         let segment = &self.segment;
         self.blocks

@@ -67,7 +67,7 @@ async fn list(cluster: &mut Cluster) -> anyhow::Result<()> {
                 id.to_string(),
                 format!("{}:{}", broker.host, broker.port),
                 rack.unwrap_or_else(|| "-".to_owned()),
-                if told.controller_id == id { "yes" } else { "" }.to_owned(),
+                if told.controller_id == id { "yes" } else { "-" }.to_owned(),
                 leads(&told, id).to_string(),
                 state(drained.contains(&id), duties(&told, id)).to_owned(),
             ];
@@ -95,7 +95,7 @@ fn duties(told: &MetadataResponse, id: i32) -> usize {
 
 fn state(drained: bool, duties: usize) -> &'static str {
     match (drained, duties) {
-        (false, _) => "",
+        (false, _) => "active",
         (true, 0) => "drained",
         (true, _) => "draining",
     }
@@ -208,6 +208,6 @@ mod tests {
         assert_eq!((leads(&told, 3), duties(&told, 3)), (0, 0));
         assert_eq!(state(true, duties(&told, 1)), "draining");
         assert_eq!(state(true, duties(&told, 3)), "drained");
-        assert_eq!(state(false, duties(&told, 1)), "");
+        assert_eq!(state(false, duties(&told, 1)), "active");
     }
 }

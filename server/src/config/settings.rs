@@ -69,6 +69,20 @@ settings! {
     /// Address that clients are told to connect to. Default: the bound address; set it when clients
     /// reach this process by another name.
     "advertised.listener" advertised_listener: Option<Endpoint> = None;
+    /// Address on which other brokers of the cluster call this one: for what they would else read from object storage or
+    /// wait longer for. Default: none with the embedded metadata store; with etcd the host of listen and any free port,
+    /// which the others find in etcd. It should be reachable for brokers only.
+    "rpc.listen" rpc_listen: Option<Endpoint> = None;
+    /// Address that other brokers are told to call. Default: the bound address.
+    "rpc.advertised.listener" rpc_advertised_listener: Option<Endpoint> = None;
+    /// File with this broker's certificate for calls between brokers, in PEM. With it, rpc.tls.key and rpc.tls.ca, which go
+    /// together, both sides of every call show a certificate and check that of the other, and its name against the
+    /// address that was called. Without: plain text.
+    "rpc.tls.cert" rpc_tls_cert: Option<String> = None;
+    /// File with the private key of rpc.tls.cert, in PEM.
+    "rpc.tls.key" rpc_tls_key: Option<String> = None;
+    /// File with the certificate authority of all brokers' certificates, in PEM.
+    "rpc.tls.ca" rpc_tls_ca: Option<String> = None;
     /// Address of the HTTP listener for /metrics, /healthz and /readyz. Empty: no HTTP listener.
     "http" http: Option<Endpoint> = Some(endpoint("127.0.0.1", 9644));
     /// Where segments live: a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix,
@@ -129,11 +143,18 @@ settings! {
     /// Disk for blocks read from object storage, in data.dir. 0: no disk cache, the right choice when the object
     /// store is a local folder.
     "cache.disk.bytes" cache_disk_bytes: ByteSize = ByteSize(0);
+    /// Ask the other brokers of this rack before object storage: each object is then fetched by one broker in a rack, so that
+    /// the number of GETs does not grow with the number of brokers.
+    "cache.from.rack" cache_from_rack: bool = true;
     /// Memory that reads near the end of the log may hold at a time.
     "fetch.tail.memory.bytes" fetch_tail_memory_bytes: ByteSize = ByteSize(128 << 20);
     /// Memory that reads of older data may hold at a time. Separate, so that a consumer reading from the
     /// beginning does not slow the others.
     "fetch.backfill.memory.bytes" fetch_backfill_memory_bytes: ByteSize = ByteSize(128 << 20);
+    /// Serve consumers that name their rack (client.rack) from a broker in it: a leader elsewhere sends them there
+    /// (KIP-392), and that broker reads object storage itself. Saves traffic between zones; costs consumers at the end of the
+    /// log a question to the leader with each fetch.
+    "fetch.from.rack" fetch_from_rack: bool = true;
     /// Most bytes one fetch request may return.
     "fetch.max.bytes" fetch_max_bytes: ByteSize = ByteSize(57_671_680);
     /// Fetch sessions (KIP-227) kept.

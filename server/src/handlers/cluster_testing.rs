@@ -6,9 +6,10 @@ use std::sync::Arc;
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use alluvium_metadata::coordinator::GroupShard;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{
-    BrokerRecord, ControllerRecord, Opener, PartitionRecord, TopicRecord,
+    BrokerRecord, ControllerRecord, CoordinatorRecord, Opener, PartitionRecord, TopicRecord,
 };
 use alluvium_metadata::store::{MemoryStore, MetadataStore, MetadataStoreExt};
 use alluvium_metadata::value::{self, StoredRecord};
@@ -73,6 +74,16 @@ impl TestCluster {
             broker_id: BrokerId(id),
         };
         self.put(self.keys.controller(), &record).await;
+    }
+
+    /// The broker coordinates all groups.
+    pub async fn coordinator(&self, id: i32) {
+        for shard in GroupShard::all() {
+            let record = CoordinatorRecord {
+                broker: BrokerId(id),
+            };
+            self.put(self.keys.group_coordinator(shard), &record).await;
+        }
     }
 
     /// A topic without partitions.

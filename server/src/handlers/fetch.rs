@@ -108,11 +108,14 @@ fn read_request(request: WireRequest, version: i16) -> FetchRequest {
     let by_topic_ids = version >= TOPIC_ID_VERSION_MIN;
     let topics = request.topics.into_iter();
     let forgotten = request.forgotten_topics_data.into_iter();
+    // Empty before version 11, which brought it.
+    let rack = (!request.rack_id.is_empty()).then(|| request.rack_id.to_string());
     FetchRequest {
         max_wait: Duration::from_millis(wait),
         min_bytes: size(request.min_bytes),
         max_bytes: size(request.max_bytes),
         isolation: isolation(request.isolation_level),
+        rack,
         session: SessionRequest {
             id: request.session_id,
             epoch: request.session_epoch,
@@ -211,7 +214,10 @@ fn write_partition(
 
 fn write_read(index: i32, got: PartitionRead, isolation: Isolation) -> PartitionData {
     let PartitionRead {
-        read, diverging, ..
+        read,
+        diverging,
+        preferred,
+        ..
     } = got;
     let aborted = read.aborted.iter().map(|aborted| AbortedTransaction {
         producer_id: aborted.producer_id.0,
@@ -230,6 +236,7 @@ fn write_read(index: i32, got: PartitionRead, isolation: Isolation) -> Partition
             Isolation::ReadUncommitted => None,
             Isolation::ReadCommitted => Some(aborted.collect()),
         },
+        preferred_read_replica: preferred.map_or(-1, |broker_id| broker_id.0),
         records: Some(Records::from(read.records)),
         ..PartitionData::default()
     }
@@ -383,6 +390,7 @@ mod tests {
             },
             leader_epoch: LeaderEpoch(0),
             diverging: None,
+            preferred: None,
         }
     }
 

@@ -131,6 +131,7 @@ mod tests {
         let cluster = TestCluster::new().await;
         cluster.broker(7).await;
         cluster.broker(8).await;
+        cluster.coordinator(7).await;
         let there = cluster.picture().await;
         cluster.ended(7).await;
         let gone = cluster.picture().await;

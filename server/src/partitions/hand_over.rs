@@ -7,6 +7,7 @@ use alluvium_cache::tail::CloseReason;
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::topic::TopicPartition;
 use alluvium_ingest::pipeline::Pipeline;
+use alluvium_ingest::recovery::HandedIndex;
 use alluvium_metadata::leadership::{LeadershipError, PartitionChange, PartitionWriter, Written};
 use alluvium_metadata::session::Session;
 use alluvium_metadata::view::{ClusterView, Picture};
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::duties::Me;
+use super::shelf::Shelf;
 
 /// Pause before records are written, or read, once more.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +27,7 @@ pub struct HandOver {
     pub pipeline: Arc<Pipeline>,
     pub view: Arc<ClusterView>,
     pub writer: PartitionWriter,
+    pub shelf: Arc<Shelf>,
 }
 
 impl HandOver {
@@ -78,9 +81,14 @@ impl HandOver {
         let wanted = self.me.leads(placed) && placed.record.moving_to == Some(target);
         let partition = self.pipeline.partition(&tp).filter(|_| wanted)?;
         let holds = partition.has_appended();
+        let record = placed.record.handed_over(target, last_seq, holds);
+        // Before the record is written: the target asks as soon as it sees it.
+        if let Some(index) = HandedIndex::of(&partition, &record) {
+            self.shelf.put(index);
+        }
         Some(PartitionChange {
             tp,
-            record: placed.record.handed_over(target, last_seq, holds),
+            record,
             read_at: placed.mod_revision,
         })
     }
@@ -113,6 +121,7 @@ impl HandOver {
 
     /// Somebody else changed the record. If the partition is still this session's, it goes on here.
     async fn undo(&self, tp: TopicPartition) {
+        self.shelf.take_back(tp);
         loop {
             match self.writer.read(tp).await {
                 Ok(Some(placed)) if self.me.leads(&placed) => {

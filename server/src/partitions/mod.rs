@@ -9,10 +9,11 @@ mod durability;
 mod duties;
 mod hand_over;
 mod opener;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use alluvium_common::epoch::BrokerId;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_ingest::pipeline::Pipeline;
-use alluvium_ingest::recovery::MetadataCommits;
+use alluvium_ingest::recovery::{HandedIndex, MetadataCommits};
 use alluvium_ingest::validate::TopicRules;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::leadership::PartitionWriter;
@@ -40,6 +41,7 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 pub use duties::{Me, partitions_of};
+pub use shelf::Shelf;
 
 use crate::topic_service::PartitionHost;
 use durability::{WalNames, WalStep, wal_step};
@@ -53,6 +55,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How long those who change a topic wait for its partitions to follow. They follow all the same when it takes longer:
 /// then clients learn of it from the partitions' own answers.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
+
+/// The brokers that led partitions before this one.
+pub trait FormerLeaders: Send + Sync {
+    /// What `former` knew of partitions when it handed them over; of those that it does not remember, nothing.
+    fn ask(&self, former: BrokerId, tps: Vec<TopicPartition>) -> BoxFuture<'_, Vec<HandedIndex>>;
+}
 
 /// What the partitions of a broker work with.
 pub struct PartitionSeams {
@@ -76,6 +84,10 @@ pub struct PartitionSeams {
     pub objects: Arc<dyn ObjectStore>,
     /// Broker-wide settings of topics.
     pub defaults: BTreeMap<String, String>,
+    /// Who may spare this broker the reading of footers; `None` where there are no others.
+    pub former: Option<Arc<dyn FormerLeaders>>,
+    /// Where what others may want to know is left for them.
+    pub shelf: Arc<Shelf>,
 }
 
 /// Follows the picture.
@@ -90,6 +102,9 @@ pub struct LeaderPartitions {
     wal_names: Arc<WalNames>,
     /// Partitions that something is being done with.
     busy: Mutex<HashSet<TopicPartition>>,
+    /// Partitions that others were seen handing over to this broker, and who. When it did not write anything, the record
+    /// does not name that one any more.
+    coming: Mutex<HashMap<TopicPartition, BrokerId>>,
     /// Partitions that were reported as locked.
     locked: Mutex<HashSet<TopicPartition>>,
     /// Counts rounds.
@@ -114,6 +129,7 @@ impl LeaderPartitions {
             objects: with.objects,
             writer: writer.clone(),
             tail_budget: with.tail_budget,
+            former: with.former,
         };
         let hand_over = HandOver {
             me: with.me,
@@ -121,6 +137,7 @@ impl LeaderPartitions {
             pipeline: Arc::clone(&with.pipeline),
             view: Arc::clone(&with.view),
             writer: writer.clone(),
+            shelf: with.shelf,
         };
         let wal_names = WalNames {
             me: with.me,
@@ -139,6 +156,7 @@ impl LeaderPartitions {
             hand_over: Arc::new(hand_over),
             wal_names: Arc::new(wal_names),
             busy: Mutex::default(),
+            coming: Mutex::default(),
             locked: Mutex::default(),
             rounds: watch::Sender::new(0),
         })
@@ -183,6 +201,7 @@ impl LeaderPartitions {
         for (tp, reason) in &duties.close {
             self.pipeline.close_partition(tp, *reason);
         }
+        self.coming.lock().extend(duties.coming);
         self.report_locked(&duties.locked);
         self.apply_settings(&picture, tasks);
         self.start_opening(&picture, duties.open, tasks);
@@ -215,9 +234,14 @@ impl LeaderPartitions {
             return;
         }
         let led = opener::led(picture, &tps, |tp| self.rules(picture, tp.topic_id));
+        let former = {
+            let mut coming = self.coming.lock();
+            let from = tps.iter().filter_map(|tp| coming.remove_entry(tp));
+            from.collect()
+        };
         let opener = Arc::clone(&self.opener);
         self.start(tasks, tps, async move {
-            if !opener.open(led).await {
+            if !opener.open(led, former).await {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         });

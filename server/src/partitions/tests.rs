@@ -119,6 +119,8 @@ impl World {
             keys: self.keys.clone(),
             objects: Arc::clone(&self.bucket),
             defaults: BTreeMap::from([(SETTING.to_owned(), "object".to_owned())]),
+            former: None,
+            shelf: Arc::default(),
         });
         let topics = TopicWriter::new(
             Arc::clone(&self.store),

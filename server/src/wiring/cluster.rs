@@ -21,7 +21,7 @@ use tracing::warn;
 
 use super::{Basics, metadata};
 use crate::group_shards::GroupShards;
-use crate::partitions::{LeaderPartitions, Me, PartitionSeams};
+use crate::partitions::{FormerLeaders, LeaderPartitions, Me, PartitionSeams, Shelf};
 use crate::placement_service::PlacementService;
 use crate::topic_service::TopicService;
 
@@ -108,6 +108,8 @@ impl Member {
             keys: self.keys.clone(),
             objects: with.objects,
             defaults: basics.loaded.topic_defaults.clone(),
+            former: with.former,
+            shelf: with.shelf,
         });
         with.tasks.spawn(Arc::clone(&led).follow());
         led
@@ -163,5 +165,7 @@ pub struct LeadSeams<'a> {
     pub logs: &'a Arc<Logs>,
     pub tail_budget: Arc<TailBudget>,
     pub objects: Arc<dyn object_store::ObjectStore>,
+    pub former: Option<Arc<dyn FormerLeaders>>,
+    pub shelf: Arc<Shelf>,
     pub tasks: &'a mut JoinSet<()>,
 }

@@ -66,7 +66,7 @@ impl Listeners {
     }
 }
 
-async fn bind(endpoint: &Endpoint, flag: &str) -> anyhow::Result<TcpListener> {
+pub(super) async fn bind(endpoint: &Endpoint, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((endpoint.host.as_str(), endpoint.port))
         .await
         .with_context(|| format!("cannot listen on {endpoint}; choose another address with {flag}"))
@@ -75,15 +75,7 @@ async fn bind(endpoint: &Endpoint, flag: &str) -> anyhow::Result<TcpListener> {
 impl BoundListeners {
     /// The address that clients are told.
     pub fn advertised(&self, config: &Config) -> Endpoint {
-        if let Some(advertised) = &config.advertised_listener {
-            return advertised.clone();
-        }
-        let mut endpoint = self.kafka_endpoint.clone();
-        // Clients cannot connect to "any address".
-        if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
-            endpoint.host = hostname();
-        }
-        endpoint
+        reachable(config.advertised_listener.as_ref(), &self.kafka_endpoint)
     }
 
     /// Serves metrics and health from now on: they are wanted most while a start takes long.
@@ -136,6 +128,19 @@ impl BoundListeners {
         tasks.close();
         Listeners { tasks }
     }
+}
+
+/// The address that others are told: as configured, else as bound.
+pub(super) fn reachable(advertised: Option<&Endpoint>, bound: &Endpoint) -> Endpoint {
+    if let Some(advertised) = advertised {
+        return advertised.clone();
+    }
+    let mut endpoint = bound.clone();
+    // Nobody can connect to "any address".
+    if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
+        endpoint.host = hostname();
+    }
+    endpoint
 }
 
 fn hostname() -> String {

@@ -9,7 +9,7 @@ use alluvium_metadata::coordinator::{
     CoordinatorOptions, GroupCoordinator, Ownership, migrate_groups,
 };
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{BrokerRecord, ClusterRecord};
+use alluvium_metadata::model::{BrokerRecord, ClusterRecord, RpcEndpoint};
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::etcd::Credentials;
 use alluvium_metadata::store::metrics::{MeteredStore, StoreMetrics};
@@ -83,18 +83,16 @@ fn check_cluster_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens this broker's session and tells the id of the cluster.
+/// Opens this broker's session.
 pub async fn open_session(
     basics: &Basics,
     folder: &DataFolder,
     store: &Arc<dyn MetadataStore>,
     endpoint: &Endpoint,
-) -> anyhow::Result<(Arc<Session>, StrBytes)> {
+    rpc: Option<RpcEndpoint>,
+) -> anyhow::Result<Arc<Session>> {
     let config = &basics.loaded.config;
     anyhow::ensure!(config.broker_id >= 0, "broker.id must not be negative");
-    let cluster = ensure_cluster(basics, &**store)
-        .await
-        .context("the cluster's identity cannot be read")?;
     let record = BrokerRecord {
         broker_id: BrokerId(config.broker_id),
         host: endpoint.host.clone(),
@@ -103,12 +101,12 @@ pub async fn open_session(
         instance_id: folder.instance_id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ms: basics.clock.now_ms(),
-        rpc: None,
+        rpc,
         draining: false,
     };
     let ttl = session_ttl(config)?;
     let session = Session::open(Arc::clone(store), &keys(config), &record, ttl).await?;
-    Ok((Arc::new(session), cluster_id(&cluster)))
+    Ok(Arc::new(session))
 }
 
 /// Shortest session. A shorter one would end while etcd elects a leader.
@@ -139,7 +137,16 @@ enum ClusterError {
     Unreadable(#[from] ValueError),
 }
 
-async fn ensure_cluster(
+/// The identity of the cluster, which its first broker gives it.
+pub async fn ensure_cluster(
+    basics: &Basics,
+    store: &dyn MetadataStore,
+) -> anyhow::Result<ClusterRecord> {
+    let read = try_ensure_cluster(basics, store).await;
+    read.context("the cluster's identity cannot be read")
+}
+
+async fn try_ensure_cluster(
     basics: &Basics,
     store: &dyn MetadataStore,
 ) -> Result<ClusterRecord, ClusterError> {
@@ -160,7 +167,7 @@ async fn ensure_cluster(
 }
 
 /// As Kafka writes ids: the 16 bytes in URL-safe base64 without padding.
-fn cluster_id(cluster: &ClusterRecord) -> StrBytes {
+pub fn cluster_id(cluster: &ClusterRecord) -> StrBytes {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits = cluster.cluster_id.as_u128();
     // 22 digits of 6 bits: 128 bits and 4 zero bits at the end.

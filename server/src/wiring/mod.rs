@@ -8,11 +8,13 @@
 //! what is open is uploaded and committed; the session is closed.
 
 pub(crate) mod adapters;
+mod bucket;
 mod cluster;
 mod listeners;
 mod maintenance;
 mod metadata;
 mod partitions;
+mod rpc;
 mod storage;
 
 use std::path::Path;
@@ -37,7 +39,7 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::broker::{Broker, Identity};
@@ -81,6 +83,7 @@ pub struct Running {
     health: Health,
     stopping: CancellationToken,
     shutdown_timeout: std::time::Duration,
+    _rpc: DropGuard,
     // End with the process.
     _tasks: JoinSet<()>,
     // Last, so that the folder is unlocked when all who use it are gone.
@@ -103,8 +106,19 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     let store = metadata::open(&basics, &folder).await?;
     let objects = storage::open(&basics, &folder).await?;
     let endpoint = listeners.advertised(&config);
-    let (session, cluster_id) = metadata::open_session(&basics, &folder, &store, &endpoint).await?;
+    let rpc = rpc::bind(&config).await?;
+    let called_at = rpc.as_ref().map(|rpc| rpc.endpoint().clone());
     let keys = metadata::keys(&config);
+    let cluster = metadata::ensure_cluster(&basics, &*store).await?;
+    let stores = bucket::Stores {
+        metadata: &*store,
+        keys: &keys,
+        objects: &objects.store,
+        url: &objects.url,
+    };
+    bucket::check(&stores, cluster.cluster_id, &*basics.random).await?;
+    let cluster_id = metadata::cluster_id(&cluster);
+    let session = metadata::open_session(&basics, &folder, &store, &endpoint, called_at).await?;
     let view = ClusterView::open(Arc::clone(&store), keys.clone())
         .await
         .context("the topics cannot be read")?;
@@ -139,11 +153,28 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     .await?;
     let mut tasks = JoinSet::new();
     let controller = member.controller(&basics);
+    // Not before all is handed over and uploaded: others may ask until then.
+    let rpc_stopping = CancellationToken::new();
+    let reader = storage::reader(&basics, &objects, &logs, &session);
+    let with = rpc::RpcSeams {
+        config: &config,
+        cluster_id: &cluster_id,
+        session: &session,
+        view: &member.view,
+        logs: &logs,
+        reader: &reader,
+        cache: &objects.cache,
+        tail_budget: &tail_budget,
+        stopping: &rpc_stopping,
+    };
+    let rpc = rpc::start(rpc, &with, &mut tasks);
     let seams = LeadSeams {
         pipeline: &pipeline,
         logs: &logs,
         tail_budget,
         objects: Arc::clone(&objects.store),
+        former: rpc.former,
+        shelf: rpc.shelf,
         tasks: &mut tasks,
     };
     let led = member.lead(&basics, seams);
@@ -164,8 +195,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         rack: config.rack.clone().map(Into::into),
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
-    let reader = storage::reader(&basics, &objects, &logs, &session);
-    let fetcher = storage::fetcher(&basics, &reader);
+    let fetcher = storage::fetcher(&basics, &reader, rpc.replicas);
     let broker = Broker {
         identity,
         view: Arc::clone(&member.view),
@@ -204,6 +234,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         health,
         stopping,
         shutdown_timeout: config.shutdown_timeout_ms.as_duration(),
+        _rpc: rpc_stopping.drop_guard(),
         _tasks: tasks,
         _folder: folder,
     })

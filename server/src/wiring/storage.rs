@@ -9,7 +9,7 @@ use alluvium_cache::segment_cache::{DiskConfig, SegmentCache, SegmentCacheConfig
 use alluvium_common::object_store::{ObjectStore, StoreComponents, StoreMetrics, StoreSettings};
 use alluvium_metadata::session::Session;
 use alluvium_query::fetch::session::SessionConfig;
-use alluvium_query::fetch::{FetchConfig, Fetcher};
+use alluvium_query::fetch::{FetchConfig, Fetcher, Replicas};
 use alluvium_query::log_reader::LogReader;
 use alluvium_query::metrics::ReadMetrics;
 use tracing::debug;
@@ -66,8 +66,12 @@ pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Object
     })
 }
 
-/// Kafka's fetches over `reader`, with the configured limits.
-pub fn fetcher(basics: &Basics, reader: &Arc<LogReader>) -> Arc<Fetcher> {
+/// Kafka's fetches over `reader`, and over what other brokers lead, with the configured limits.
+pub fn fetcher(
+    basics: &Basics,
+    reader: &Arc<LogReader>,
+    replicas: Option<Arc<dyn Replicas>>,
+) -> Arc<Fetcher> {
     let config = &basics.loaded.config;
     let limits = FetchConfig {
         max_bytes: config.fetch_max_bytes.as_usize(),
@@ -78,7 +82,8 @@ pub fn fetcher(basics: &Basics, reader: &Arc<LogReader>) -> Arc<Fetcher> {
             ..SessionConfig::default()
         },
     };
-    Fetcher::new(Arc::clone(reader), limits, Arc::clone(&basics.random))
+    let random = Arc::clone(&basics.random);
+    Fetcher::new(Arc::clone(reader), replicas, limits, random)
 }
 
 /// The read path over the logs of this broker.

@@ -63,7 +63,7 @@ impl Setup {
             brokers,
             etcd_members: 1,
             options,
-            rpc: false,
+            rpc: true,
             small_disks: false,
             with_bugs: false,
             seed: 1,

@@ -47,6 +47,13 @@ impl Gaps {
         self.by_name.lock().get(name).map(|gap| gap.last)
     }
 
+    /// Forgets the pauses so far; one that goes on now counts from its beginning.
+    pub fn measure_anew(&self) {
+        for gap in self.by_name.lock().values_mut() {
+            gap.longest = Duration::ZERO;
+        }
+    }
+
     /// The longest pause of everything whose name begins with `what`.
     pub fn longest(&self, what: &str) -> Duration {
         let by_name = self.by_name.lock();

@@ -1,6 +1,6 @@
 //! A broker whose metadata is in etcd: a cluster of one.
 
-use alluvium_tests::broker::{Broker, BrokerOptions};
+use alluvium_tests::broker::{Broker, BrokerOptions, until};
 use alluvium_tests::etcd::{ClusterOptions, skipped};
 
 use super::security::guarded;
@@ -52,7 +52,7 @@ async fn a_broker_starts_again_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_second_broker_is_refused() {
+async fn brokers_that_do_not_belong_together_are_refused() {
     if skipped() {
         return;
     }
@@ -62,26 +62,28 @@ async fn a_second_broker_is_refused() {
             .set("metadata", cluster.url())
             .set("broker.id", broker_id)
     };
-    let mut first = with(1).start().await;
+    let first = with(1).start().await;
     first.command_ok(&["topic", "create", "orders"], "").await;
-    let refused = with(2).prepare().start_refused().await;
-    assert!(refused.contains("broker 1 runs in cluster"), "{refused}");
     // The same number in another data folder.
     let refused = with(1).prepare().start_refused().await;
     assert!(refused.contains("already running"), "{refused}");
-    // What it led is not taken from it either.
-    assert!(first.terminate().await.success());
+    // Another number, with an object store of its own.
     let refused = with(2).prepare().start_refused().await;
-    assert!(refused.contains("led by broker 1"), "{refused}");
-    // Neither attempt has left a session behind, or done any harm.
-    first.restart().await;
+    assert!(refused.contains("not the object store of"), "{refused}");
+    // Neither attempt has done any harm.
     first.command_ok(&["topic", "describe", "orders"], "").await;
-    // Another cluster may share the etcd.
+    // Another cluster may share the etcd, but not the objects.
     with(2).set("cluster", "other").start().await;
+    let objects = first.folder().join("objects");
+    let shared = with(3)
+        .set("cluster", "third")
+        .set("object.store", objects.display());
+    let refused = shared.prepare().start_refused().await;
+    assert!(refused.contains("another cluster"), "{refused}");
 }
 
 #[tokio::test]
-async fn a_broker_without_its_session_ends() {
+async fn a_broker_without_its_session_starts_anew() {
     if skipped() {
         return;
     }
@@ -89,16 +91,20 @@ async fn a_broker_without_its_session_ends() {
     let options = BrokerOptions::new().set("metadata", cluster.url());
     let mut broker = options.set("broker.session.timeout.ms", "3s").start().await;
     broker.expect_log("session");
+    broker.expect_log("uploaded");
+    produce(&broker, "a\n").await;
+    let process = broker.process_id();
     let leases = cluster.ctl_ok(&["lease", "list"]).await;
     let lease = leases.lines().last().expect("the session's");
     cluster.ctl_ok(&["lease", "revoke", lease]).await;
-    let status = broker.ended().await;
-    assert!(!status.success());
-    let log = broker.log().text();
-    assert!(
-        log.contains("the session of this broker with the metadata store is lost"),
-        "{log}"
-    );
+    until("it noticed", async || {
+        broker.log().text().contains("starting a new one")
+    })
+    .await;
+    broker.ready().await.expect("it serves again");
+    produce(&broker, "b\n").await;
+    assert_eq!(consumed(&broker, 2).await, "a\nb\n");
+    assert_eq!(broker.process_id(), process);
 }
 
 #[tokio::test]

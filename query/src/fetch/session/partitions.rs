@@ -95,7 +95,10 @@ impl Partitions {
         };
         let told = told(response);
         let has_records = matches!(&response.result, Ok(got) if got.read.size_bytes > 0);
-        let diverges = matches!(&response.result, Ok(got) if got.diverging.is_some());
+        let is_told = matches!(
+            &response.result,
+            Ok(got) if got.diverging.is_some() || got.preferred.is_some()
+        );
         if has_records && let Some(mut cached) = self.ordered.remove(&place) {
             cached.told = told;
             self.push(cached);
@@ -106,7 +109,7 @@ impl Partitions {
         };
         let changed = cached.told != told;
         cached.told = told;
-        changed || diverges || response.result.is_err()
+        changed || is_told || response.result.is_err()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -34,6 +34,7 @@ fn got(size_bytes: usize, high_watermark: i64) -> Result<PartitionRead, FetchErr
         },
         leader_epoch: EPOCH,
         diverging: None,
+        preferred: None,
     })
 }
 

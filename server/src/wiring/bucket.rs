@@ -1,0 +1,203 @@
+//! Makes sure that metadata and object store belong together.
+//!
+//! A cluster's object store has a marker with the cluster's id and an id of its own, which stands in the metadata too. So
+//! a broker notices a bucket of another cluster, and a bucket that the other brokers of its cluster do not use, such as
+//! the local folder that is the default.
+
+use std::sync::Arc;
+
+use alluvium_common::rand::Random;
+use alluvium_metadata::keys::Keys;
+use alluvium_metadata::model::{CommitRecord, ObjectStoreRecord};
+use alluvium_metadata::store::{Cas, KeyRange, MetadataStore, MetadataStoreExt, RangeRequest};
+use alluvium_metadata::value;
+use alluvium_segment::object_key::CLUSTER_MARKER;
+use anyhow::{Context, bail};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use uuid::Uuid;
+
+/// Where to look.
+pub struct Stores<'a> {
+    pub metadata: &'a dyn MetadataStore,
+    pub keys: &'a Keys,
+    pub objects: &'a Arc<dyn ObjectStore>,
+    /// What the object store is called, for people.
+    pub url: &'a str,
+}
+
+/// Refuses an object store that is not the cluster's; marks one that is the first.
+pub async fn check(
+    stores: &Stores<'_>,
+    cluster_id: Uuid,
+    random: &dyn Random,
+) -> anyhow::Result<()> {
+    let url = stores.url;
+    let known = stores.known().await?;
+    let marker = stores.marker().await?;
+    if let Some(marker) = &marker
+        && marker.cluster_id != cluster_id
+    {
+        bail!(
+            "{url} belongs to another cluster ({}); give this one a bucket or prefix of its own with --object-store",
+            marker.cluster_id
+        );
+    }
+    match (known, marker) {
+        (Some(known), Some(marker)) if known == marker => Ok(()),
+        // The metadata were restored, or a first start was broken off between its two writes.
+        (None, Some(marker)) => stores.know(&marker).await,
+        (None, None) => {
+            stores.refuse_if_commits_lie_elsewhere().await?;
+            let store_id = random.uuid();
+            let marker = ObjectStoreRecord {
+                cluster_id,
+                store_id,
+            };
+            stores.mark(&marker).await?;
+            stores.know(&marker).await
+        }
+        (Some(_), _) => Err(stores.not_ours()),
+    }
+}
+
+impl Stores<'_> {
+    fn not_ours(&self) -> anyhow::Error {
+        anyhow::anyhow!(
+            "{} is not the object store of this cluster; start every broker with the same --object-store",
+            self.url
+        )
+    }
+
+    async fn known(&self) -> anyhow::Result<Option<ObjectStoreRecord>> {
+        let stands = self.metadata.get(self.keys.object_store()).await?;
+        Ok(stands.map(|kv| value::decode(&kv.value)).transpose()?)
+    }
+
+    async fn know(&self, marker: &ObjectStoreRecord) -> anyhow::Result<()> {
+        let (key, stored) = (self.keys.object_store(), value::encode(marker));
+        match self
+            .metadata
+            .put_if_absent(key, stored.clone(), None)
+            .await?
+        {
+            Cas::Done(_) => Ok(()),
+            // Another broker with the same store, or ourselves with a lost reply (F4).
+            Cas::Conflict(Some(kv)) if kv.value == stored => Ok(()),
+            Cas::Conflict(_) => Err(self.not_ours()),
+        }
+    }
+
+    async fn marker(&self) -> anyhow::Result<Option<ObjectStoreRecord>> {
+        let path = Path::from(CLUSTER_MARKER);
+        let bytes = match self.objects.get(&path).await {
+            Ok(found) => found.bytes().await,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        let bytes =
+            bytes.with_context(|| format!("{CLUSTER_MARKER} of {} cannot be read", self.url))?;
+        let marker = value::decode(&bytes)
+            .with_context(|| format!("{CLUSTER_MARKER} of {} is damaged", self.url))?;
+        Ok(Some(marker))
+    }
+
+    async fn mark(&self, marker: &ObjectStoreRecord) -> anyhow::Result<()> {
+        let path = Path::from(CLUSTER_MARKER);
+        let put = self.objects.put(&path, value::encode(marker).into()).await;
+        put.with_context(|| format!("{} cannot be marked", self.url))?;
+        Ok(())
+    }
+
+    /// A cluster of a build that did not mark its object store: that is where its segments are.
+    async fn refuse_if_commits_lie_elsewhere(&self) -> anyhow::Result<()> {
+        let commits: KeyRange = self.keys.all_commits();
+        let first = self
+            .metadata
+            .range(RangeRequest::new(commits).limit(1))
+            .await?;
+        let Some(kv) = first.kvs.first() else {
+            return Ok(());
+        };
+        let commit: CommitRecord = value::decode(&kv.value)?;
+        match self
+            .objects
+            .head(&Path::from(commit.object_key.as_str()))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::NotFound { .. }) => Err(self.not_ours()),
+            Err(error) => Err(error).context("a committed segment cannot be looked up"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_common::rand::SeededRandom;
+    use alluvium_metadata::store::MemoryStore;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    struct World {
+        metadata: MemoryStore,
+        keys: Keys,
+    }
+
+    impl World {
+        async fn start(&self, objects: &Arc<dyn ObjectStore>, cluster: u128) -> Result<(), String> {
+            let stores = Stores {
+                metadata: &self.metadata,
+                keys: &self.keys,
+                objects,
+                url: "s3://bucket",
+            };
+            let random = SeededRandom::new(cluster as u64);
+            let checked = check(&stores, Uuid::from_u128(cluster), &*random).await;
+            checked.map_err(|error| error.to_string())
+        }
+    }
+
+    fn world() -> World {
+        World {
+            metadata: MemoryStore::new(),
+            keys: Keys::new("test"),
+        }
+    }
+
+    fn bucket() -> Arc<dyn ObjectStore> {
+        Arc::new(InMemory::new())
+    }
+
+    #[tokio::test]
+    async fn a_cluster_has_one_object_store() {
+        let (world, own) = (world(), bucket());
+        world.start(&own, 1).await.expect("marked");
+        world.start(&own, 1).await.expect("known");
+        let error = world.start(&bucket(), 1).await.expect_err("another bucket");
+        assert!(error.contains("--object-store"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_object_store_has_one_cluster() {
+        let (first, own) = (world(), bucket());
+        first.start(&own, 1).await.expect("marked");
+        let error = world().start(&own, 2).await.expect_err("another cluster");
+        assert!(error.contains("another cluster"), "{error}");
+        // The same cluster, whose metadata were restored.
+        world().start(&own, 1).await.expect("known again");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_marker_is_no_marker_of_anybody() {
+        let (world, own) = (world(), bucket());
+        world.start(&own, 1).await.expect("marked");
+        let path = Path::from(CLUSTER_MARKER);
+        own.put(&path, bytes::Bytes::from_static(b"AM").into())
+            .await
+            .expect("put");
+        let error = world.start(&own, 1).await.expect_err("damaged");
+        assert!(error.contains("damaged"), "{error}");
+    }
+}

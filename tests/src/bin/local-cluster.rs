@@ -1,0 +1,234 @@
+//! A cluster on this machine: brokers, a real etcd, an S3 server in memory. Started by `tests/cluster`.
+//!
+//! ```text
+//! local-cluster up    [--brokers 3]   runs until it is interrupted, and says how to use it
+//! local-cluster show  [--brokers 3]   producers and consumers go on while brokers are killed, drained and added
+//! ```
+
+use std::time::Duration;
+
+use alluvium_tests::cluster::{Cluster, Setup};
+use alluvium_tests::history::{Recorder, check};
+use alluvium_tests::load::{Load, LoadOptions, LoadTopic};
+use alluvium_tests::workload::ProducerKind;
+use anyhow::{Context, bail};
+use tokio::time::{Instant, sleep};
+
+/// How long a broker stays dead, and how long the load goes on after everything that was done.
+const PAUSE: Duration = Duration::from_secs(6);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let brokers = match words.get(1..) {
+        None | Some([]) => 3,
+        Some(["--brokers", count]) => count.parse().context("--brokers takes a number")?,
+        Some(other) => {
+            bail!("unknown arguments {other:?}; usage: local-cluster up|show [--brokers N]")
+        }
+    };
+    match words.first() {
+        None | Some(&"up") => up(brokers).await,
+        Some(&"show") => show(brokers).await,
+        Some(other) => {
+            bail!("unknown command {other:?}; usage: local-cluster up|show [--brokers N]")
+        }
+    }
+}
+
+fn setup(brokers: usize) -> Setup {
+    Setup::new(brokers).set("alluvium.durability", "object")
+}
+
+fn bootstrap(cluster: &Cluster) -> String {
+    let endpoints: Vec<_> = cluster
+        .endpoints()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    endpoints.join(",")
+}
+
+async fn up(brokers: usize) -> anyhow::Result<()> {
+    let mut cluster = setup(brokers).start().await;
+    println!("{brokers} brokers are ready, over a real etcd and an S3 server in memory.\n");
+    println!("  export ALLUVIUM_BOOTSTRAP={}", bootstrap(&cluster));
+    println!("  alluvium broker list");
+    println!("  echo hello | alluvium produce greetings");
+    println!("  alluvium consume greetings --from-beginning --count 1\n");
+    for node in cluster.nodes() {
+        let (number, process) = (node.number(), node.broker().process_id());
+        println!("broker {number}: {}, process {process}", node.endpoint());
+    }
+    println!(
+        "\nA broker that is killed is started again. Ctrl-C ends everything, the data included."
+    );
+    loop {
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => break ended?,
+            () = sleep(Duration::from_secs(2)) => cluster.supervise(),
+        }
+    }
+    cluster.terminate().await;
+    Ok(())
+}
+
+/// What happens to a running load, told line by line.
+struct Show {
+    cluster: Cluster,
+    load: Load,
+    began: Instant,
+}
+
+impl Show {
+    fn begin(&self, what: &str) {
+        println!("{:6.1} s  {what}", self.began.elapsed().as_secs_f64());
+        self.load.gaps().measure_anew();
+    }
+
+    async fn end(&mut self) {
+        sleep(PAUSE).await;
+        let gaps = self.load.gaps();
+        println!(
+            "          longest pause of a partition: produce {:.2} s, fetch {:.2} s; of commits {:.2} s",
+            gaps.longest("produce ").as_secs_f64(),
+            gaps.longest("fetch ").as_secs_f64(),
+            gaps.longest("commit offset").as_secs_f64(),
+        );
+    }
+
+    async fn kill(&mut self, number: usize) {
+        self.begin(&format!("kill -9 broker {number}"));
+        self.cluster.node(number).kill();
+        self.end().await;
+        self.begin(&format!("start broker {number} again"));
+        self.cluster.node(number).revive();
+        self.cluster.until_ready().await;
+        self.end().await;
+    }
+
+    async fn drain(&mut self, number: usize) {
+        self.begin(&format!("alluvium broker drain {number} --wait"));
+        let (id, began) = (number.to_string(), Instant::now());
+        let other = number % self.cluster.nodes().len() + 1;
+        let other = self.cluster.node(other).broker();
+        let drained = other.command(&["broker", "drain", &id, "--wait"], "").await;
+        println!(
+            "          it leads nothing after {:.1} s{}",
+            began.elapsed().as_secs_f64(),
+            if drained.status.success() {
+                ""
+            } else {
+                " (FAILED)"
+            }
+        );
+        self.end().await;
+        self.begin(&format!("alluvium broker undrain {number}"));
+        let other = self.cluster.node(number % self.cluster.nodes().len() + 1);
+        other
+            .broker()
+            .command(&["broker", "undrain", &id], "")
+            .await;
+        self.end().await;
+    }
+
+    async fn join(&mut self) {
+        let number = self.cluster.nodes().len() + 1;
+        self.begin(&format!("broker {number} joins"));
+        let began = Instant::now();
+        self.cluster.add().await;
+        self.load.know(&self.cluster);
+        while self.led_by(number).await == 0 {
+            if began.elapsed() > Duration::from_secs(60) {
+                println!("          it leads nothing after a minute (FAILED)");
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        println!(
+            "          it leads after {:.1} s",
+            began.elapsed().as_secs_f64()
+        );
+        self.end().await;
+    }
+
+    /// How many partitions that broker leads, as `alluvium broker list` tells it.
+    async fn led_by(&mut self, number: usize) -> usize {
+        let listing = self.cluster.node(1).broker();
+        let output = listing.command(&["broker", "list"], "").await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut rows = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let leads = rows
+            .next()
+            .and_then(|header| header.iter().position(|name| *name == "LEADS"));
+        let row = rows.find(|row| row.first() == Some(&number.to_string().as_str()));
+        let led = leads
+            .zip(row)
+            .and_then(|(column, row)| row.get(column)?.parse().ok());
+        led.unwrap_or(0)
+    }
+}
+
+async fn show(brokers: usize) -> anyhow::Result<()> {
+    let recorder = Recorder::default();
+    let cluster = setup(brokers).start().await;
+    let options = LoadOptions {
+        topics: vec![LoadTopic {
+            name: "show".to_owned(),
+            partitions: 12,
+            class: "object",
+        }],
+        producers: vec![ProducerKind::Idempotent],
+        pace: Duration::from_millis(50),
+        ..LoadOptions::new(1)
+    };
+    let load = Load::start(&cluster, &options, &recorder).await;
+    load.progress(200).await;
+    let mut show = Show {
+        cluster,
+        load,
+        began: Instant::now(),
+    };
+    println!(
+        "{brokers} brokers, 12 partitions of durability object, sessions of 3 s, one producer on each partition"
+    );
+    show.begin("undisturbed");
+    show.end().await;
+    for number in 1..=brokers {
+        show.kill(number).await;
+    }
+    for number in 1..=brokers {
+        show.drain(number).await;
+    }
+    show.join().await;
+    let Show {
+        mut cluster, load, ..
+    } = show;
+    let topics = load.topics().to_vec();
+    load.finish().await;
+    Load::read_all(&topics, &cluster, options.patience, &recorder).await;
+    let report = check(&recorder.take());
+    println!(
+        "\neverything read back: {report}, violations {}",
+        report.violations.len()
+    );
+    report
+        .violations
+        .iter()
+        .for_each(|violation| println!("  {violation}"));
+    let bad = cluster.terminate().await;
+    bad.iter().for_each(|bad| println!("  {bad}"));
+    let audit = cluster.verify().await;
+    println!(
+        "alluvium verify: {}",
+        audit.as_ref().err().map_or("in order", |found| found)
+    );
+    anyhow::ensure!(
+        report.violations.is_empty() && bad.is_empty() && audit.is_ok(),
+        "something is wrong, see above"
+    );
+    Ok(())
+}
