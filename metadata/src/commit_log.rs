@@ -3,6 +3,8 @@
 //! One small key for each segment, written strictly in sequence order, several in one transaction. The
 //! transaction compares the session key's create revision (F1), so that a session that is over can add nothing
 //! (F2), and the absence of the keys, so that an entry is written once (I24). A lost reply is looked up (F4).
+//!
+//! A run of entries may be folded into one ([`crate::fold`]); [`read_commit_log`] gives both kinds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +13,16 @@ use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::error::{ErrorKind, Outcome};
 use alluvium_common::seeded_bug;
 use bytes::Bytes;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::keys::Keys;
-use crate::model::CommitRecord;
+use crate::model::{CommitRecord, FoldRecord};
 use crate::session::Session;
 use crate::store::{
     Compare, MetadataStore, MetadataStoreExt, Op, StoreError, TXN_OPERATIONS_MAX, Txn, TxnResponse,
 };
-use crate::value::{self, ValueError};
+use crate::value::{self, StoredRecord, ValueError};
 
 /// Entries of one transaction: each takes a comparison, and one more compares the session.
 pub const COMMITS_PER_TXN_MAX: usize = 100;
@@ -74,6 +77,7 @@ pub struct CommitLog {
     store: Arc<dyn MetadataStore>,
     keys: Keys,
     session: Arc<Session>,
+    acknowledged: watch::Sender<u64>,
 }
 
 impl CommitLog {
@@ -83,7 +87,14 @@ impl CommitLog {
             store,
             keys,
             session,
+            acknowledged: watch::Sender::new(0),
         }
+    }
+
+    /// How many entries, from the first, are known to stand. What lies beyond may stand too, or may be tried again:
+    /// it must not be folded, for the second attempt looks for the entry itself.
+    pub fn acknowledged(&self) -> watch::Receiver<u64> {
+        self.acknowledged.subscribe()
     }
 
     /// The session whose log it is.
@@ -94,6 +105,18 @@ impl CommitLog {
     /// Commits `records` as `first_seq` and the following, at most [`COMMITS_PER_TXN_MAX`], all or none. The same
     /// call may be repeated: what already stands is not an error (F4). Tries as long as the session lives.
     pub async fn commit(
+        &self,
+        first_seq: u64,
+        records: &[CommitRecord],
+    ) -> Result<(), CommitError> {
+        self.try_commit(first_seq, records).await?;
+        let end = first_seq + records.len() as u64;
+        self.acknowledged
+            .send_if_modified(|known| end > std::mem::replace(known, end.max(*known)));
+        Ok(())
+    }
+
+    async fn try_commit(
         &self,
         first_seq: u64,
         records: &[CommitRecord],
@@ -216,41 +239,119 @@ pub enum ReadCommitsError {
     },
 }
 
-/// The entries of a commit log from `first_seq` on, in order, without gaps.
+/// What stands under one key of a commit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogEntry {
+    /// One segment.
+    Commit {
+        /// Its place in the log.
+        seq: u64,
+        /// The segment.
+        record: CommitRecord,
+    },
+    /// A run of them.
+    Fold(FoldRecord),
+}
+
+impl LogEntry {
+    /// Its first sequence.
+    pub fn first_seq(&self) -> u64 {
+        match self {
+            Self::Commit { seq, .. } => *seq,
+            Self::Fold(fold) => fold.first_seq,
+        }
+    }
+
+    /// Its last sequence, which is that of its key.
+    pub fn last_seq(&self) -> u64 {
+        match self {
+            Self::Commit { seq, .. } => *seq,
+            Self::Fold(fold) => fold.last_seq,
+        }
+    }
+
+    /// The entry that the value of the key of `seq` holds.
+    pub fn decode(seq: u64, value: &[u8]) -> Result<Self, ValueError> {
+        if value::kind_of(value) != Some(FoldRecord::KIND) {
+            let record = value::decode(value)?;
+            return Ok(Self::Commit { seq, record });
+        }
+        let fold: FoldRecord = value::decode(value)?;
+        if fold.first_seq > fold.last_seq || fold.last_seq != seq {
+            return Err(ValueError::Damaged {
+                kind: FoldRecord::KIND,
+                why: format!(
+                    "it folds {} to {} under {seq}",
+                    fold.first_seq, fold.last_seq
+                ),
+            });
+        }
+        Ok(Self::Fold(fold))
+    }
+}
+
+/// The entries of a commit log from `first_seq` on, in order, without gaps. A fold that begins before `first_seq`
+/// is the first then.
 pub async fn read_commit_log(
     store: &dyn MetadataStore,
     keys: &Keys,
     broker_id: BrokerId,
     broker_epoch: BrokerEpoch,
     first_seq: u64,
-) -> Result<Vec<(u64, CommitRecord)>, ReadCommitsError> {
+) -> Result<Vec<LogEntry>, ReadCommitsError> {
     let range = keys.commits_from(broker_id, broker_epoch, first_seq);
     let (_, kvs) = store.list(range).await?;
-    let mut commits = Vec::with_capacity(kvs.len());
+    let mut entries = Vec::with_capacity(kvs.len());
     for kv in kvs {
         let Some((_, _, seq)) = keys.parse_commit(&kv.key) else {
             continue;
         };
-        let expected = commits.last().map_or(seq, |(last, _)| last + 1);
-        if seq != expected {
-            return Err(ReadCommitsError::Gap {
+        let entry =
+            LogEntry::decode(seq, &kv.value).map_err(|source| ReadCommitsError::Unreadable {
                 broker_id,
                 broker_epoch,
-                seq: expected,
-            });
-        }
-        let record = value::decode(&kv.value).map_err(|source| ReadCommitsError::Unreadable {
+                seq,
+                source,
+            })?;
+        entries.push(entry);
+    }
+    let mut without_copies = drop_covered(entries);
+    if seeded_bug::is("last-commit-not-read") {
+        without_copies.pop();
+    }
+    match missing_seq(&without_copies) {
+        None => Ok(without_copies),
+        Some(seq) => Err(ReadCommitsError::Gap {
             broker_id,
             broker_epoch,
             seq,
-            source,
-        })?;
-        commits.push((seq, record));
+        }),
     }
-    if seeded_bug::is("last-commit-not-read") {
-        commits.pop();
+}
+
+/// Leaves out what a later fold holds too. A commit that was sent twice, because its first reply was late, may be
+/// applied once more after its entry was folded; it is the same commit then, and the fold has it.
+pub fn drop_covered(entries: Vec<LogEntry>) -> Vec<LogEntry> {
+    let mut kept: Vec<LogEntry> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        while kept
+            .last()
+            .is_some_and(|last| last.first_seq() >= entry.first_seq())
+        {
+            kept.pop();
+        }
+        kept.push(entry);
     }
-    Ok(commits)
+    kept
+}
+
+/// The first sequence that is missing between two entries, or stands in both (I24).
+pub fn missing_seq(entries: &[LogEntry]) -> Option<u64> {
+    let next = |pair: &[LogEntry]| pair[0].last_seq() + 1;
+    let broken = entries
+        .windows(2)
+        .find(|pair| pair[1].first_seq() != next(pair));
+    broken.map(next)
 }
 
 #[cfg(test)]

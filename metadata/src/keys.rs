@@ -114,6 +114,20 @@ impl Keys {
         }
     }
 
+    /// Entries `from` to before `to` of a commit log.
+    pub fn commits_between(
+        &self,
+        broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+        from: u64,
+        to: u64,
+    ) -> KeyRange {
+        KeyRange::between(
+            self.commit(broker_id, broker_epoch, from),
+            self.commit(broker_id, broker_epoch, to),
+        )
+    }
+
     /// Every commit log.
     pub fn all_commits(&self) -> KeyRange {
         KeyRange::prefix(self.below("commits/"))
@@ -129,6 +143,21 @@ impl Keys {
             .next()
             .is_none()
             .then_some((broker_id, broker_epoch, seq))
+    }
+
+    /// Everything of the cluster.
+    pub fn all(&self) -> KeyRange {
+        KeyRange::prefix(self.prefix.clone())
+    }
+
+    /// A key without the cluster's prefix.
+    pub fn relative<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        key.strip_prefix(self.prefix.as_bytes())
+    }
+
+    /// The key of which [`Self::relative`] is `rest`.
+    pub fn absolute(&self, rest: &[u8]) -> Bytes {
+        [self.prefix.as_bytes(), rest].concat().into()
     }
 
     /// One topic.

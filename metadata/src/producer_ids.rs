@@ -83,6 +83,25 @@ impl ProducerIds {
     }
 }
 
+/// Makes sure that no id below `next` is given out any more. For a restored cluster, of which nobody knows which ids
+/// were given out last.
+pub async fn raise(
+    store: &dyn MetadataStore,
+    keys: &Keys,
+    next: i64,
+) -> Result<(), ProducerIdError> {
+    store
+        .update(keys.producer_ids(), |current| {
+            let current = current.map(|kv| value::decode::<NextBlock>(&kv.value));
+            Ok::<_, ProducerIdError>(match current.transpose()? {
+                Some(block) if block.next >= next => (Change::Keep, ()),
+                _ => (Change::Put(value::encode(&NextBlock { next })), ()),
+            })
+        })
+        .await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -102,6 +121,17 @@ mod tests {
                     assert!(seen.insert(broker.next().await.expect("id")));
                 }
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn raised_ids_are_not_given_out_and_never_lowered() {
+        let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+        let keys = Keys::new("test");
+        for (to, expected) in [(5_000, 5_000), (10, 6_000)] {
+            raise(&*store, &keys, to).await.expect("raised");
+            let ids = ProducerIds::new(Arc::clone(&store), keys.clone());
+            assert_eq!(ids.next().await.expect("id"), ProducerId(expected));
         }
     }
 }

@@ -68,6 +68,12 @@ pub fn encode<R: StoredRecord>(record: &R) -> Bytes {
     value.into()
 }
 
+/// Which kind of record those bytes say they are, where one key may hold either of two. Nothing is checked:
+/// [`decode`] does that.
+pub fn kind_of(value: &[u8]) -> Option<u8> {
+    value.get(2).copied()
+}
+
 /// The record in those bytes.
 pub fn decode<R: StoredRecord>(value: &[u8]) -> Result<R, ValueError> {
     let damaged = |why: &str| ValueError::Damaged {

@@ -3,7 +3,12 @@
 //! ```text
 //! cluster                                                         whose object store it is
 //! segments/<broker id>/<broker epoch>/<random id, 32 hex digits>.seg
+//! folds/<broker id>/<broker epoch>/<random id, 32 hex digits>.fold
+//! metadata/<cluster id, 32 hex digits>/<number, 20 digits>-<random id, 32 hex digits>.snap
 //! ```
+//!
+//! A fold that no commit log names any more is garbage, and so is a segment; the number of a snapshot is larger than
+//! those of all before it, so that the last name is the newest.
 //!
 //! The broker epoch tells garbage collection which session wrote an object; the random id makes
 //! every PUT, also a retried one, a name of its own. A topic's name never occurs: topics are
@@ -21,19 +26,38 @@ pub const CLUSTER_MARKER: &str = "cluster";
 /// Folder of all segments: what garbage collection lists.
 pub const SEGMENTS_PREFIX: &str = "segments/";
 
+/// Folder of all fold objects.
+pub const FOLDS_PREFIX: &str = "folds/";
+
+/// Folder of all metadata snapshots, of whichever cluster.
+pub const SNAPSHOTS_PREFIX: &str = "metadata/";
+
 const SEGMENT_SUFFIX: &str = ".seg";
+const FOLD_SUFFIX: &str = ".fold";
+const SNAPSHOT_SUFFIX: &str = ".snap";
 
 /// A valid object name. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(Arc<str>);
 
-/// What the name of a segment says.
+/// What the name of a segment, or of a fold object, says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SegmentName {
     /// The broker that wrote it.
     pub broker_id: BrokerId,
     /// The session in which it was written.
     pub broker_epoch: BrokerEpoch,
+    /// Random; unique per PUT.
+    pub id: Uuid,
+}
+
+/// What the name of a metadata snapshot says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotName {
+    /// Of which cluster.
+    pub cluster_id: Uuid,
+    /// Larger than that of every snapshot of the cluster before it.
+    pub number: u64,
     /// Random; unique per PUT.
     pub id: Uuid,
 }
@@ -46,26 +70,55 @@ pub struct InvalidObjectKey(String);
 impl ObjectKey {
     /// The key of a segment.
     pub fn segment(name: &SegmentName) -> Self {
+        Self::of_session(SEGMENTS_PREFIX, name, SEGMENT_SUFFIX)
+    }
+
+    /// The key of a fold object: of whose commit log.
+    pub fn fold(name: &SegmentName) -> Self {
+        Self::of_session(FOLDS_PREFIX, name, FOLD_SUFFIX)
+    }
+
+    /// The key of a metadata snapshot.
+    pub fn snapshot(name: &SnapshotName) -> Self {
+        let (cluster_id, number, id) = (name.cluster_id.simple(), name.number, name.id.simple());
+        Self(format!("{SNAPSHOTS_PREFIX}{cluster_id}/{number:020}-{id}{SNAPSHOT_SUFFIX}").into())
+    }
+
+    /// The folder of the snapshots of one cluster.
+    pub fn snapshots_of(cluster_id: Uuid) -> String {
+        format!("{SNAPSHOTS_PREFIX}{}/", cluster_id.simple())
+    }
+
+    fn of_session(folder: &str, name: &SegmentName, suffix: &str) -> Self {
         let SegmentName {
             broker_id,
             broker_epoch,
             id,
         } = name;
         let id = id.simple();
-        Self(format!("{SEGMENTS_PREFIX}{broker_id}/{broker_epoch}/{id}{SEGMENT_SUFFIX}").into())
+        Self(format!("{folder}{broker_id}/{broker_epoch}/{id}{suffix}").into())
     }
 
     /// Accepts exactly the strings that the constructors build.
     pub fn parse(key: &str) -> Result<Self, InvalidObjectKey> {
-        parse_segment(key)
-            .map(|name| Self::segment(&name))
+        let segment = parse_segment(key).map(|name| Self::segment(&name));
+        let fold = || parse_fold(key).map(|name| Self::fold(&name));
+        let snapshot = || parse_snapshot(key).map(|name| Self::snapshot(&name));
+        segment
+            .or_else(fold)
+            .or_else(snapshot)
             .filter(|canonical| canonical.as_str() == key)
             .ok_or_else(|| InvalidObjectKey(key.chars().take(200).collect()))
     }
 
-    /// What a segment's name says.
-    pub fn segment_name(&self) -> SegmentName {
-        parse_segment(&self.0).expect("constructors make segment names only")
+    /// What a segment's name says; `None` if it is the name of something else.
+    pub fn segment_name(&self) -> Option<SegmentName> {
+        parse_segment(&self.0)
+    }
+
+    /// What a snapshot's name says; `None` if it is the name of something else.
+    pub fn snapshot_name(&self) -> Option<SnapshotName> {
+        parse_snapshot(&self.0)
     }
 
     /// The name, without a leading slash.
@@ -75,8 +128,28 @@ impl ObjectKey {
 }
 
 fn parse_segment(key: &str) -> Option<SegmentName> {
-    let path = key.strip_prefix(SEGMENTS_PREFIX)?;
-    let path = path.strip_suffix(SEGMENT_SUFFIX)?;
+    parse_of_session(SEGMENTS_PREFIX, key, SEGMENT_SUFFIX)
+}
+
+fn parse_fold(key: &str) -> Option<SegmentName> {
+    parse_of_session(FOLDS_PREFIX, key, FOLD_SUFFIX)
+}
+
+fn parse_snapshot(key: &str) -> Option<SnapshotName> {
+    let path = key.strip_prefix(SNAPSHOTS_PREFIX)?;
+    let path = path.strip_suffix(SNAPSHOT_SUFFIX)?;
+    let (cluster_id, path) = path.split_once('/')?;
+    let (number, id) = path.split_once('-')?;
+    Some(SnapshotName {
+        cluster_id: Uuid::try_parse(cluster_id).ok()?,
+        number: number.parse().ok()?,
+        id: Uuid::try_parse(id).ok()?,
+    })
+}
+
+fn parse_of_session(folder: &str, key: &str, suffix: &str) -> Option<SegmentName> {
+    let path = key.strip_prefix(folder)?;
+    let path = path.strip_suffix(suffix)?;
     let (broker_id, path) = path.split_once('/')?;
     let (broker_epoch, id) = path.split_once('/')?;
     Some(SegmentName {
@@ -115,7 +188,23 @@ mod tests {
         let text = "segments/3/170/00000000000000000000000000000abc.seg";
         assert_eq!(key.as_str(), text);
         assert_eq!(ObjectKey::parse(text), Ok(key.clone()));
-        assert_eq!(key.segment_name(), name);
+        assert_eq!(key.segment_name(), Some(name));
+        let fold = ObjectKey::fold(&name);
+        let text = "folds/3/170/00000000000000000000000000000abc.fold";
+        assert_eq!(fold.as_str(), text);
+        assert_eq!(ObjectKey::parse(text), Ok(fold.clone()));
+        assert_eq!(fold.segment_name(), None);
+        let name = SnapshotName {
+            cluster_id: Uuid::from_u128(7),
+            number: 42,
+            id: Uuid::from_u128(0xabc),
+        };
+        let snapshot = ObjectKey::snapshot(&name);
+        let text = "metadata/00000000000000000000000000000007/00000000000000000042-00000000000000000000000000000abc.snap";
+        assert_eq!(snapshot.as_str(), text);
+        assert!(text.starts_with(&ObjectKey::snapshots_of(name.cluster_id)));
+        assert_eq!(ObjectKey::parse(text), Ok(snapshot.clone()));
+        assert_eq!(snapshot.snapshot_name(), Some(name));
     }
 
     #[test]
@@ -129,6 +218,8 @@ mod tests {
             "/segments/3/170/00000000000000000000000000000abc.seg",
             "segments/3/../00000000000000000000000000000abc.seg",
             "segments/3/170/00000000000000000000000000000abc.seg/x",
+            "folds/3/170/00000000000000000000000000000abc.seg",
+            "metadata/00000000000000000000000000000007/42-00000000000000000000000000000abc.snap",
         ] {
             assert!(ObjectKey::parse(bad).is_err(), "{bad}");
         }

@@ -11,7 +11,9 @@ use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
 use alluvium_common::offset::Offset;
 use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
+use alluvium_segment::fold_object::{FoldBuilder, FoldIndex, FoldedCommit};
 use alluvium_segment::footer::{BlockEncoding, Footer};
+use alluvium_segment::object_key::{ObjectKey, SegmentName};
 use alluvium_segment::record_batch::{
     BatchBuilder, BatchHeader, Codec, DecodeLimits, NO_HEADERS, RecordHeader, StoredBatch,
     check_crc, check_records, records, split,
@@ -19,6 +21,7 @@ use alluvium_segment::record_batch::{
 use alluvium_segment::segment_object::{
     self, EncodeOptions, EncodedSegment, SegmentEntry, SegmentHeader,
 };
+use alluvium_segment::snapshot_object::{Snapshot, SnapshotBuilder, SnapshotHead};
 use alluvium_segment::wal_frame::{
     self, FRAME_HEADER_BYTES, FrameHeader, WalFileHeader, padding_bytes,
 };
@@ -277,4 +280,63 @@ fn wal_files_of_version_1() {
     assert_eq!(wal_frame::decode(header.salt, stored), Ok(frame));
     let stored = stored[FRAME_HEADER_BYTES..][..frame.batch_bytes as usize].to_vec();
     assert_eq!(StoredBatch::from_stored(stored.into()), Ok(batch));
+}
+
+/// The compressed bytes may change with the library; what is stored must stay readable.
+#[test]
+fn fold_objects_of_version_1() {
+    let segment = segment(&EncodeOptions::default());
+    let object = segment.chunks.concat();
+    let footer_at = object.len() - segment.footer_length as usize;
+    let commit = |id| FoldedCommit {
+        object_key: ObjectKey::segment(&SegmentName {
+            broker_id: BrokerId(7),
+            broker_epoch: BrokerEpoch(123_456),
+            id: Uuid::from_u128(id),
+        }),
+        size_bytes: segment.size_bytes,
+        footer_crc: segment.footer_crc,
+        footer: Bytes::copy_from_slice(&object[footer_at..]),
+    };
+    let commits = [commit(1), commit(2), commit(3)];
+    let mut builder = FoldBuilder::new(BrokerId(7), BrokerEpoch(123_456), 41, 1_700_000_000_500);
+    commits
+        .iter()
+        .for_each(|commit| builder.push(commit).expect("small"));
+    let fresh = builder.finish().expect("small").chunks.concat();
+    let file = golden("fold/v1.fold", &fresh);
+    let index = FoldIndex::decode(&file).expect("valid");
+    assert_eq!((index.first_seq, index.last_seq()), (41, 43));
+    let read = index.open_all(&file).expect("valid");
+    // Of a segment that was compressed by the library of the day.
+    let (_, golden_footer) = check_segment("segment/v1-zstd.seg", &segment);
+    let names = read
+        .iter()
+        .map(|(seq, commit)| (*seq, commit.object_key.clone()));
+    let expected = (41..).zip(commits.iter().map(|commit| commit.object_key.clone()));
+    assert!(names.eq(expected));
+    for (_, commit) in &read {
+        assert_eq!(commit.decode_footer().expect("valid"), golden_footer);
+    }
+}
+
+#[test]
+fn metadata_snapshots_of_version_1() {
+    let head = SnapshotHead {
+        cluster_id: Uuid::from_u128(0xc1),
+        revision: 1_000_000,
+        created_ms: 1_700_000_000_500,
+        sessions: vec![(BrokerId(7), BrokerEpoch(123_456))],
+    };
+    let keys: Vec<(Bytes, Bytes)> = vec![
+        ("cluster".into(), "the record".into()),
+        ("topics/t".into(), "a record ".repeat(40).into()),
+    ];
+    let mut builder = SnapshotBuilder::new(head.clone());
+    for (key, value) in &keys {
+        builder.push(key, value).expect("small");
+    }
+    let fresh = builder.finish().expect("small").chunks.concat();
+    let file = golden("metadata/v1.snap", &fresh);
+    assert_eq!(Snapshot::decode(&file), Ok(Snapshot { head, keys }));
 }

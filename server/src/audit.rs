@@ -1,17 +1,22 @@
 //! Checks the bucket against the metadata: every reference resolves, every checksum holds, the offsets of every
 //! partition are contiguous and disjoint (I19).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::restore::RESTORED_BROKER;
 use alluvium_common::object_store::{ObjectStore, ObjectStoreExt};
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
+use alluvium_compactor::fold::commits_of;
+use alluvium_metadata::commit_log::{LogEntry, drop_covered, missing_seq};
+use alluvium_metadata::fold::LogId;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{CommitRecord, PartitionRecord, TopicRecord};
+use alluvium_metadata::model::{PartitionRecord, TailEntry, TopicRecord};
 use alluvium_metadata::store::{KeyRange, MetadataStore, MetadataStoreExt};
 use alluvium_metadata::value::{self, StoredRecord};
+use alluvium_segment::fold_object::FoldedCommit;
 use alluvium_segment::footer::{BlockEntry, Footer};
-use alluvium_segment::object_key::{ObjectKey, SEGMENTS_PREFIX};
+use alluvium_segment::object_key::{FOLDS_PREFIX, ObjectKey, SEGMENTS_PREFIX};
 use alluvium_segment::record_batch;
 use alluvium_segment::segment_object::{decode_block, decode_header};
 use bytes::Bytes;
@@ -30,6 +35,8 @@ pub struct Report {
     pub partitions: usize,
     /// Committed segments.
     pub segments: u64,
+    /// Objects that hold the commits and footers of many of them.
+    pub folds: u64,
     /// Bytes of committed segments.
     pub bytes: u64,
     /// Record batches in them.
@@ -46,8 +53,7 @@ pub struct Report {
 
 /// Offsets of one partition in one segment, in the order of its commit.
 struct Span {
-    broker: i32,
-    epoch: i64,
+    log: LogId,
     seq: u64,
     base: Offset,
     next: Offset,
@@ -63,50 +69,71 @@ pub async fn audit(
     let mut report = Report::default();
     let topics = read_all::<TopicRecord>(metadata, keys.topics(), &mut report).await?;
     let partitions = read_all::<PartitionRecord>(metadata, keys.partitions(), &mut report).await?;
-    let commits = read_all::<CommitRecord>(metadata, keys.all_commits(), &mut report).await?;
+    let entries = read_entries(metadata, keys, &mut report).await?;
     report.topics = topics.len();
     report.partitions = partitions.len();
-    check_commit_logs(keys, &commits, &mut report);
+    let folds = entries.iter().filter_map(|(_, entry)| match entry {
+        LogEntry::Fold(fold) => Some(fold.object_key.clone()),
+        LogEntry::Commit { .. } => None,
+    });
+    let mut referenced: HashSet<ObjectKey> = folds.collect();
+    report.folds = referenced.len() as u64;
 
     let mut spans: BTreeMap<TopicPartition, Vec<Span>> = BTreeMap::new();
-    let total = commits.len() as u64;
-    let mut checked =
-        stream::iter(commits.iter().map(|(key, commit)| async move {
-            (key, commit, check_segment(objects, commit).await)
-        }))
-        .buffered(READS_PARALLEL);
-    while let Some((key, commit, outcome)) = checked.next().await {
-        report.segments += 1;
-        progress(report.segments, total);
-        match outcome {
-            Ok(segment) => {
-                report.bytes += commit.size_bytes;
-                report.batches += segment.batches;
-                report.records += segment.records;
-                if let Some((broker, epoch, seq)) = keys.parse_commit(key) {
+    let total = entries
+        .iter()
+        .map(|(_, entry)| entry.last_seq() - entry.first_seq() + 1)
+        .sum();
+    for (log, entry) in &entries {
+        let commits = match commits_of(objects, entry).await {
+            Ok(commits) => commits,
+            Err(error) => {
+                report.findings.push(format!(
+                    "commits {} to {} of broker {}, epoch {}: {error}",
+                    entry.first_seq(),
+                    entry.last_seq(),
+                    log.broker_id,
+                    log.broker_epoch
+                ));
+                continue;
+            }
+        };
+        referenced.extend(commits.iter().map(|commit| commit.object_key.clone()));
+        let mut checked = stream::iter((entry.first_seq()..).zip(commits))
+            .map(|(seq, commit)| async move {
+                let outcome = check_segment(objects, &commit).await;
+                (seq, commit, outcome)
+            })
+            .buffered(READS_PARALLEL);
+        while let Some((seq, commit, outcome)) = checked.next().await {
+            report.segments += 1;
+            progress(report.segments, total);
+            match outcome {
+                Ok(segment) => {
+                    report.bytes += commit.size_bytes;
+                    report.batches += segment.batches;
+                    report.records += segment.records;
                     for span in segment.footer.partitions {
                         spans.entry(span.tp).or_default().push(Span {
-                            broker: broker.0,
-                            epoch: epoch.0,
+                            log: *log,
                             seq,
                             base: span.base_offset,
                             next: span.next_offset,
                         });
                     }
                 }
+                Err(why) => report
+                    .findings
+                    .push(format!("segment {}: {why}", commit.object_key)),
             }
-            Err(why) => report
-                .findings
-                .push(format!("segment {}: {why}", commit.object_key.as_str())),
         }
     }
-    drop(checked);
     for (key, record) in &partitions {
         if let Some(tp) = keys.parse_partition(key) {
             check_partition(tp, record, spans.get_mut(&tp), &mut report);
         }
     }
-    count_orphans(objects, &commits, &mut report).await?;
+    count_orphans(objects, &referenced, &mut report).await?;
     Ok(report)
 }
 
@@ -129,27 +156,45 @@ async fn read_all<R: StoredRecord>(
     Ok(records)
 }
 
-/// I24: one total order, no gap.
-fn check_commit_logs(keys: &Keys, commits: &[(Bytes, CommitRecord)], report: &mut Report) {
-    let mut previous = None;
-    for (key, _) in commits {
-        let Some((broker, epoch, seq)) = keys.parse_commit(key) else {
-            report.findings.push(format!(
-                "metadata key {} is no commit",
-                String::from_utf8_lossy(key)
-            ));
+/// The entries of all commit logs, log by log. I24: one total order, no gap.
+async fn read_entries(
+    metadata: &dyn MetadataStore,
+    keys: &Keys,
+    report: &mut Report,
+) -> anyhow::Result<Vec<(LogId, LogEntry)>> {
+    let (_, kvs) = metadata.list(keys.all_commits()).await?;
+    let mut logs: BTreeMap<LogId, Vec<LogEntry>> = BTreeMap::new();
+    for kv in kvs {
+        let name = String::from_utf8_lossy(&kv.key);
+        let Some((broker_id, broker_epoch, seq)) = keys.parse_commit(&kv.key) else {
+            report
+                .findings
+                .push(format!("metadata key {name} is no commit"));
             continue;
         };
-        if let Some((b, e, s)) = previous
-            && (b, e) == (broker, epoch)
-            && seq != s + 1
-        {
+        let log = LogId {
+            broker_id,
+            broker_epoch,
+        };
+        match LogEntry::decode(seq, &kv.value) {
+            Ok(entry) => logs.entry(log).or_default().push(entry),
+            Err(error) => report
+                .findings
+                .push(format!("metadata key {name}: {error}")),
+        }
+    }
+    let mut all = Vec::new();
+    for (log, entries) in logs {
+        let entries = drop_covered(entries);
+        if let Some(seq) = missing_seq(&entries) {
             report.findings.push(format!(
-                "commit log of broker {broker}, epoch {epoch}: {seq} follows {s}"
+                "commit log of broker {}, epoch {}: {seq} is missing or stands twice",
+                log.broker_id, log.broker_epoch
             ));
         }
-        previous = Some((broker, epoch, seq));
+        all.extend(entries.into_iter().map(|entry| (log, entry)));
     }
+    Ok(all)
 }
 
 struct CheckedSegment {
@@ -160,7 +205,7 @@ struct CheckedSegment {
 
 async fn check_segment(
     objects: &dyn ObjectStore,
-    commit: &CommitRecord,
+    commit: &FoldedCommit,
 ) -> anyhow::Result<CheckedSegment> {
     let path = Path::from(commit.object_key.as_str());
     let bytes = objects.get(&path).await?.bytes().await?;
@@ -171,13 +216,11 @@ async fn check_segment(
         commit.size_bytes
     );
     decode_header(&bytes)?;
-    let start = bytes.len().saturating_sub(commit.footer_length as usize);
-    let footer = Footer::decode(&bytes[start..])?;
-    let (_, crc) = footer.encode()?;
     anyhow::ensure!(
-        crc == commit.footer_crc,
+        bytes.ends_with(&commit.footer),
         "its footer is not the one that was committed"
     );
+    let footer = commit.decode_footer()?;
     let (mut batches, mut records) = (0, 0);
     for span in &footer.partitions {
         let mut expected = span.base_offset;
@@ -232,7 +275,7 @@ fn check_block(object: &Bytes, block: &BlockEntry) -> anyhow::Result<(u64, u64)>
     Ok((batches, records))
 }
 
-/// Contiguous and disjoint, in the order of the commit logs that the partition names.
+/// Contiguous and disjoint, in the order of the commit logs that the partition names, from the log start on.
 fn check_partition(
     tp: TopicPartition,
     record: &PartitionRecord,
@@ -241,45 +284,68 @@ fn check_partition(
 ) {
     let Some(spans) = spans else { return };
     let place = |span: &Span| {
-        let log = record.tail.iter().position(|entry| {
-            (entry.broker_id.0, entry.broker_epoch.0) == (span.broker, span.epoch)
+        let entry = record.tail.iter().position(|entry| {
+            (entry.broker_id, entry.broker_epoch) == (span.log.broker_id, span.log.broker_epoch)
+                && entry.first_seq <= span.seq
+                && entry.last_seq.is_none_or(|last| span.seq <= last)
         });
-        (log, span.seq)
+        (entry, span.seq)
     };
     spans.sort_by_key(place);
-    let mut expected = Offset::ZERO;
+    let named: BTreeSet<LogId> = record.tail.iter().map(log_of).collect();
+    let mut expected = None;
     for span in spans.iter() {
-        if place(span).0.is_none() {
-            report.findings.push(format!(
-                "partition {tp}: offsets {} to {} stand in a commit log that it does not name",
-                span.base, span.next
-            ));
+        if span.next <= record.log_start {
             continue;
         }
-        if span.base != expected {
+        if place(span).0.is_none() {
+            // A restored cluster holds segments of which another leader epoch has superseded a part; those lie in logs
+            // that only the partitions with a part in use name.
+            if named.contains(&span.log) || span.log.broker_id != RESTORED_BROKER {
+                report.findings.push(format!(
+                    "partition {tp}: offsets {} to {} stand in a part of a commit log that it does not name",
+                    span.base, span.next
+                ));
+            }
+            continue;
+        }
+        let fits = match expected {
+            Some(expected) => span.base == expected,
+            None => span.base <= record.log_start,
+        };
+        if !fits {
             report.findings.push(format!(
-                "partition {tp}: offset {} follows offset {expected}",
-                span.base
+                "partition {tp}: offset {} follows offset {}",
+                span.base,
+                expected.unwrap_or(record.log_start)
             ));
         }
-        expected = span.next;
+        expected = Some(span.next);
+    }
+}
+
+fn log_of(entry: &TailEntry) -> LogId {
+    LogId {
+        broker_id: entry.broker_id,
+        broker_epoch: entry.broker_epoch,
     }
 }
 
 async fn count_orphans(
     objects: &dyn ObjectStore,
-    commits: &[(Bytes, CommitRecord)],
+    referenced: &HashSet<ObjectKey>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let referenced: HashSet<&ObjectKey> = commits.iter().map(|(_, c)| &c.object_key).collect();
-    let prefix = Path::from(SEGMENTS_PREFIX);
-    let mut listing = objects.list(Some(&prefix));
-    while let Some(object) = listing.try_next().await? {
-        let known =
-            ObjectKey::parse(object.location.as_ref()).is_ok_and(|key| referenced.contains(&key));
-        if !known {
-            report.orphans += 1;
-            report.orphan_bytes += object.size;
+    for prefix in [SEGMENTS_PREFIX, FOLDS_PREFIX] {
+        let prefix = Path::from(prefix);
+        let mut listing = objects.list(Some(&prefix));
+        while let Some(object) = listing.try_next().await? {
+            let known = ObjectKey::parse(object.location.as_ref())
+                .is_ok_and(|key| referenced.contains(&key));
+            if !known {
+                report.orphans += 1;
+                report.orphan_bytes += object.size;
+            }
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ use alluvium_common::offset::Offset;
 use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
-use alluvium_metadata::commit_log::ReadCommitsError;
+use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError};
 use alluvium_metadata::model::{CommitRecord, Opener, PartitionRecord};
 use alluvium_metadata::store::{Revision, StoreError};
 use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS, StoredBatch, split};
@@ -157,10 +157,13 @@ impl CommitReader for MemoryCommits {
         _broker_id: BrokerId,
         broker_epoch: BrokerEpoch,
         first_seq: u64,
-    ) -> BoxFuture<'_, Result<Vec<(u64, CommitRecord)>, ReadCommitsError>> {
+    ) -> BoxFuture<'_, Result<Vec<LogEntry>, ReadCommitsError>> {
         let log = self.log.lock();
         let entries = log.range((broker_epoch, first_seq)..=(broker_epoch, u64::MAX));
-        let entries = entries.map(|((_, sequence), record)| (*sequence, record.clone()));
+        let entries = entries.map(|((_, sequence), record)| LogEntry::Commit {
+            seq: *sequence,
+            record: record.clone(),
+        });
         let entries: Vec<_> = entries.collect();
         async move { Ok(entries) }.boxed()
     }

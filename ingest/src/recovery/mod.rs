@@ -3,8 +3,8 @@
 //! The same way leads to a partition at the start of a broker, after the death of its leader, and when its leader
 //! hands it over:
 //! 1. [`load`]: the commit logs that partitions name, once nothing can be added to them (F2), and the footer of each
-//!    segment in them, each read once however many partitions it holds. Gives, per partition, the segment index,
-//!    the end of what is committed and the idempotent producers.
+//!    segment in them, each read once however many partitions it holds, many from one object where the log is folded.
+//!    Gives, per partition, the segment index, the end of what is committed and the idempotent producers.
 //! 2. [`plan_replay`]: which frames of this broker's write-ahead log continue that; at its start only.
 //! 3. The partitions are opened under a higher leader epoch ([`PartitionImage::opened`]), written before anything is
 //!    appended or committed under it.
@@ -19,11 +19,13 @@
 
 mod footers;
 mod handed;
+mod read;
 mod replay;
 mod start;
 mod take_over;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,10 +38,10 @@ use alluvium_common::error::ErrorKind;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::commit_log::ReadCommitsError;
+use alluvium_metadata::fold::LogId;
 use alluvium_metadata::leadership::LeadershipError;
 use alluvium_metadata::model::{Opener, PartitionRecord, TailEntry};
 use alluvium_metadata::store::StoreError;
-use alluvium_segment::FormatError;
 use alluvium_segment::footer::{PartitionSpan, ProducerSummary};
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_index::{NotContiguous, SegmentIndex, SegmentRef};
@@ -59,16 +61,16 @@ pub enum RecoveryError {
     /// A commit log cannot be read.
     #[error(transparent)]
     Commits(#[from] ReadCommitsError),
-    /// A committed segment cannot be read.
-    #[error("committed segment {key}: {source}")]
+    /// A committed segment, or the fold of many, cannot be read.
+    #[error("committed object {key}: {source}")]
     Object {
         /// Its name.
         key: ObjectKey,
         /// Why.
         source: object_store::Error,
     },
-    /// A committed segment's footer is damaged, or is not the one that was committed.
-    #[error("committed segment {key}: {what}")]
+    /// A committed segment's footer, or the fold of many, is damaged, or is not the one that was committed.
+    #[error("committed object {key}: {what}")]
     Footer {
         /// Its name.
         key: ObjectKey,
@@ -113,13 +115,6 @@ impl RecoveryError {
                 _ => ErrorKind::Retry,
             },
             _ => ErrorKind::BadData,
-        }
-    }
-
-    fn footer(key: &ObjectKey, error: &FormatError) -> Self {
-        RecoveryError::Footer {
-            key: key.clone(),
-            what: error.to_string(),
         }
     }
 }
@@ -179,15 +174,15 @@ impl PartitionImage {
     /// Notes a committed segment's part, if the tail names it.
     fn find(
         &mut self,
-        (broker_id, broker_epoch): (BrokerId, BrokerEpoch),
+        log: LogId,
         sequence: u64,
         segment: Arc<SegmentRef>,
         created_ms: TimestampMs,
         span: PartitionSpan,
     ) {
         let names_it = |entry: &TailEntry| {
-            entry.broker_id == broker_id
-                && entry.broker_epoch == broker_epoch
+            entry.broker_id == log.broker_id
+                && entry.broker_epoch == log.broker_epoch
                 && entry.first_seq <= sequence
                 && entry.last_seq.is_none_or(|last| sequence <= last)
         };

@@ -50,7 +50,14 @@ fn record(number: u128) -> CommitRecord {
     }
 }
 
-async fn stands(broker: &Broker) -> Vec<(u64, CommitRecord)> {
+fn entries(records: impl IntoIterator<Item = CommitRecord>) -> Vec<LogEntry> {
+    let numbered = (0..).zip(records);
+    numbered
+        .map(|(seq, record)| LogEntry::Commit { seq, record })
+        .collect()
+}
+
+async fn stands(broker: &Broker) -> Vec<LogEntry> {
     let session = broker.log.session();
     read_commit_log(
         &*broker.store,
@@ -77,7 +84,8 @@ async fn commits_stand_in_order_and_may_be_repeated() {
         .commit(0, &[record(1), record(2)])
         .await
         .expect("the same again (F4)");
-    let expected: Vec<_> = (0..).zip([record(1), record(2), record(3)]).collect();
+    let expected = entries([record(1), record(2), record(3)]);
+    assert_eq!(*broker.log.acknowledged().borrow(), 3);
     assert_eq!(stands(&broker).await, expected);
 }
 
@@ -171,7 +179,7 @@ async fn lost_replies_are_looked_up() {
             .commit(0, &[record(1), record(2)])
             .await
             .expect("commit");
-        let expected: Vec<_> = (0..).zip([record(1), record(2)]).collect();
+        let expected = entries([record(1), record(2)]);
         assert_eq!(stands(&broker).await, expected, "{faults_met:?}");
     }
 }

@@ -25,7 +25,7 @@ impl StoredRecord for CommitRecord {
     const VERSION: u8 = 1;
 }
 
-mod object_key {
+pub(super) mod object_key {
     use alluvium_segment::object_key::ObjectKey;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

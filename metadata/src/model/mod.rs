@@ -5,6 +5,7 @@ mod cluster;
 mod commit;
 mod controller;
 mod coordinator;
+mod fold;
 mod object_store;
 mod partition;
 mod topic;
@@ -14,6 +15,7 @@ pub use cluster::ClusterRecord;
 pub use commit::CommitRecord;
 pub use controller::{ControllerRecord, DrainRecord};
 pub use coordinator::CoordinatorRecord;
+pub use fold::FoldRecord;
 pub use object_store::ObjectStoreRecord;
 pub use partition::{EpochStart, Opener, PartitionRecord, TailEntry, WalHolder};
 pub use topic::TopicRecord;
@@ -29,7 +31,7 @@ mod kind {
     pub const CONTROLLER: u8 = 7;
     pub const DRAIN: u8 = 8;
     pub const COORDINATOR: u8 = 9;
-    // 10: folds of commit logs.
+    pub const FOLD: u8 = 10;
     pub const OBJECT_STORE: u8 = 11;
 }
 pub(crate) use kind::PRODUCER_IDS;

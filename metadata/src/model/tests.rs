@@ -173,3 +173,22 @@ fn coordinators() {
     };
     golden(&record, 9, 0xa074_7821, r#"{"broker":1}"#);
 }
+
+#[test]
+fn folds() {
+    let name = SegmentName {
+        broker_id: BrokerId(1),
+        broker_epoch: BrokerEpoch(2),
+        id: Uuid::from_u128(3),
+    };
+    let record = FoldRecord {
+        object_key: ObjectKey::fold(&name),
+        size_bytes: 100,
+        index_length: 10,
+        index_crc: 7,
+        first_seq: 4,
+        last_seq: 67,
+    };
+    let json = r#"{"object_key":"folds/1/2/00000000000000000000000000000003.fold","size_bytes":100,"index_length":10,"index_crc":7,"first_seq":4,"last_seq":67}"#;
+    golden(&record, 10, 0xa804_bfc9, json);
+}

@@ -16,7 +16,7 @@ use super::MetadataStore;
 use super::error::StoreError;
 use super::range::{RangeRequest, RangeResponse};
 use super::txn::{Txn, TxnResponse};
-use super::types::{Lease, LeaseId, Revision};
+use super::types::{Lease, LeaseId, Revision, StoreSpace};
 use super::watch::{Watch, WatchBatch, WatchError, WatchRequest, WatchSource};
 
 /// What happens to a call.
@@ -225,6 +225,10 @@ impl MetadataStore for FaultyStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         self.faults.apply(true, self.inner.compact(revision)).await
+    }
+
+    async fn space(&self) -> Result<Option<StoreSpace>, StoreError> {
+        self.faults.apply(false, self.inner.space()).await
     }
 }
 

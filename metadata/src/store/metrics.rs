@@ -15,7 +15,7 @@ use super::MetadataStore;
 use super::error::StoreError;
 use super::range::{RangeRequest, RangeResponse};
 use super::txn::{Op, Txn, TxnResponse};
-use super::types::{Lease, LeaseId, Revision};
+use super::types::{Lease, LeaseId, Revision, StoreSpace};
 use super::watch::{Watch, WatchRequest};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -192,6 +192,10 @@ impl MetadataStore for MeteredStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         self.measure("compact", self.inner.compact(revision)).await
+    }
+
+    async fn space(&self) -> Result<Option<StoreSpace>, StoreError> {
+        self.measure("space", self.inner.space()).await
     }
 }
 

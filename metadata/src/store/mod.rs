@@ -50,7 +50,7 @@ pub use local::LocalStore;
 pub use memory::{MemoryBacking, MemoryStore};
 pub use range::{KeyRange, RangeRequest, RangeResponse};
 pub use txn::{Compare, Comparison, Op, OpResult, Target, Txn, TxnResponse};
-pub use types::{Event, KeyValue, Lease, LeaseId, Revision};
+pub use types::{Event, KeyValue, Lease, LeaseId, Revision, StoreSpace};
 pub use watch::{Watch, WatchBatch, WatchError, WatchRequest, WatchSource};
 
 /// An ordered, transactional, watched key-value store.
@@ -118,4 +118,12 @@ pub trait MetadataStore: Send + Sync + Debug {
     /// # Errors
     /// [`StoreError::Compacted`] when it is forgotten already, [`StoreError::FutureRevision`], or unavailability.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+
+    /// How much space the store takes. `None`: it has no bound of its own, or does not tell.
+    ///
+    /// # Errors
+    /// Unavailability.
+    async fn space(&self) -> Result<Option<StoreSpace>, StoreError> {
+        Ok(None)
+    }
 }

@@ -112,3 +112,16 @@ impl Event {
         }
     }
 }
+
+/// What a store that has a database of bounded size tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreSpace {
+    /// Bytes of the database.
+    pub size_bytes: u64,
+    /// Bytes of it that hold something; the rest is given back by defragmenting.
+    pub in_use_bytes: u64,
+    /// Size at which writes are refused, if it is told (by etcd 3.6 and newer).
+    pub quota_bytes: Option<u64>,
+    /// Writes are refused for want of space, until somebody ends the alarm.
+    pub is_exhausted: bool,
+}

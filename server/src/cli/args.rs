@@ -38,6 +38,23 @@ pub enum Command {
     /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
     /// metadata is embedded.
     Verify(Box<ServeArgs>),
+    /// Rebuild the metadata of a cluster whose etcd, or embedded metadata, is lost, from its bucket alone. The metadata
+    /// store must be empty, and no broker may run. Broker --broker-id leads all partitions at first.
+    Restore(Box<RestoreArgs>),
+}
+
+/// Arguments of `alluvium restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Where from and where to, as for `alluvium serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Print what would be restored, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which cluster, when the bucket has snapshots of several.
+    #[arg(long, value_name = "UUID")]
+    pub cluster_id: Option<uuid::Uuid>,
 }
 
 /// Settings given as flags. Each is also a key of the configuration file and an environment variable; see

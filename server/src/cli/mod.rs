@@ -7,6 +7,7 @@ mod consume;
 mod group;
 mod output;
 mod produce;
+mod restore;
 mod serve;
 mod topic;
 mod verify;
@@ -63,5 +64,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Group(args) => group::run(args).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
+        Command::Restore(args) => restore::run(*args).await,
     }
 }

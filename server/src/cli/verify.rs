@@ -42,11 +42,12 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 fn print(report: &Report) {
     println!(
-        "{} topics, {} partitions, {} segments of {} bytes, {} batches, {} records",
+        "{} topics, {} partitions, {} segments of {} bytes ({} folds of their commits), {} batches, {} records",
         report.topics,
         report.partitions,
         report.segments,
         report.bytes,
+        report.folds,
         report.batches,
         report.records
     );

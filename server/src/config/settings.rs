@@ -92,12 +92,21 @@ settings! {
     /// Where offsets and leadership live: embedded (in data.dir), or etcd, of whose URL
     /// etcd://USER:PASSWORD@HOST:PORT,HOST:PORT/PREFIX?tls=true&ca=FILE&cert=FILE&key=FILE only one HOST:PORT is needed. The
     /// files are PEM and imply TLS; without ca the system's certificates count. An etcd should be 3.4.34, 3.5.16 or
-    /// newer and compact its history by itself (--auto-compaction-retention).
+    /// newer. Its history is compacted by the controller.
     "metadata" metadata: MetadataLocation = MetadataLocation::Embedded;
     /// User of an etcd with authentication, when the URL in metadata names none.
     "etcd.user" etcd_user: Option<String> = None;
     /// Its password. Better given as the environment variable ALLUVIUM_ETCD_PASSWORD than in a file or a URL.
     "etcd.password" etcd_password: Option<Secret> = None;
+    /// History of the metadata store that is kept, at least. Watches that were cut off for longer read everything anew;
+    /// more history makes an etcd larger. Clusters that share an etcd should have the same.
+    "history.retention.ms" history_retention_ms: Millis = Millis(300_000);
+    /// Time between two snapshots of the metadata in the bucket, from which alluvium restore rebuilds a lost etcd. What
+    /// was committed to topics after the newest one is found in the bucket all the same; committed offsets and settings
+    /// are as of the snapshot. 0: none.
+    "snapshot.interval.ms" snapshot_interval_ms: Millis = Millis(600_000);
+    /// Snapshots of the metadata that are kept.
+    "snapshot.count" snapshot_count: u32 = 24;
     /// Name of the cluster. Keeps clusters apart that share an etcd.
     "cluster" cluster: String = "alluvium".to_owned();
     /// Number of this broker, unique in its cluster.

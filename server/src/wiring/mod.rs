@@ -4,13 +4,14 @@
 //! probed; listeners are bound, so that a port in use is noticed before any work; the session is opened; what
 //! former sessions left behind is recovered; partitions are opened; then connections are accepted.
 //!
-//! Order of a stop: others are given what this broker leads; no more connections; requests that were read are answered; what is open is uploaded and
-//! committed; the session is closed.
+//! Order of a stop: others are given what this broker leads; no more connections; requests that were read are answered;
+//! what is open is uploaded and committed; the session is closed.
 
 pub(crate) mod adapters;
 mod bucket;
 mod cluster;
 mod listeners;
+mod maintenance;
 mod metadata;
 mod partitions;
 mod rpc;
@@ -138,7 +139,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         config.tail_memory_bytes.as_usize(),
         alluvium_cache::metrics::TailMetrics::register(&mut basics.registry.lock()),
     );
-    let pipeline = partitions::open(partitions::OpenSeams {
+    let (pipeline, acknowledged) = partitions::open(partitions::OpenSeams {
         basics: &basics,
         folder: &folder,
         store: &store,
@@ -179,6 +180,14 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     };
     let led = member.lead(&basics, seams);
     let groups = member.coordinate(&basics, &mut tasks).await?;
+    let duties = maintenance::Duties {
+        basics: &basics,
+        member: &member,
+        objects: &objects.store,
+        acknowledged,
+        controller: controller.status(),
+    };
+    maintenance::start(duties, &mut tasks).await?;
     member.coordinated(&groups).await;
     let identity = Identity {
         cluster_id,
@@ -335,7 +344,7 @@ impl Running {
     }
 }
 
-/// What an audit needs: the stores of a process that is not running.
+/// What an audit and a restore need: the stores of a process that is not running.
 pub struct Audited {
     /// Metadata.
     pub metadata: Arc<dyn alluvium_metadata::store::MetadataStore>,
@@ -354,6 +363,16 @@ pub async fn open_for_audit(loaded: Loaded, data_dir: &Path) -> anyhow::Result<A
         "{} is not a data folder; name it with --data-dir",
         data_dir.display()
     );
+    open_stores(loaded, data_dir).await
+}
+
+/// Opens the stores without a session, of a data folder that may be new.
+pub async fn open_for_restore(loaded: Loaded) -> anyhow::Result<Audited> {
+    let data_dir = loaded.config.data_dir.clone();
+    open_stores(loaded, Path::new(&data_dir)).await
+}
+
+async fn open_stores(loaded: Loaded, data_dir: &Path) -> anyhow::Result<Audited> {
     let basics = Basics::new(loaded);
     let folder = DataFolder::open(data_dir, &*basics.random)?;
     let metadata = metadata::open(&basics, &folder).await?;

@@ -20,6 +20,7 @@ use alluvium_metadata::store::MetadataStore;
 use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_metadata::view::Picture;
 use anyhow::Context;
+use tokio::sync::watch;
 use tracing::info;
 
 use super::Basics;
@@ -47,8 +48,9 @@ pub struct OpenSeams<'a> {
 }
 
 /// Starts the write path and opens the partitions that were placed here, as former sessions left them, what their
-/// write-ahead log holds included.
-pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
+/// write-ahead log holds included. Beside the pipeline it gives how many entries of the session's commit log are known
+/// to stand.
+pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::Receiver<u64>)> {
     let config = &with.basics.loaded.config;
     let led = led(&with);
     let partitions = led.len();
@@ -56,9 +58,15 @@ pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
         store: Arc::clone(with.store),
         keys: with.keys.clone(),
     };
+    let commits = CommitLog::new(
+        Arc::clone(with.store),
+        with.keys.clone(),
+        Arc::clone(with.session),
+    );
+    let acknowledged = commits.acknowledged();
     let start = Start {
         config: pipeline_config(config),
-        seams: pipeline_seams(&with),
+        seams: pipeline_seams(&with, commits),
         budget: ByteBudget::new(config.request_memory_bytes.as_usize()),
         wal_folder: with.folder.wal(),
         wal_options: WalOptions {
@@ -84,7 +92,7 @@ pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<Arc<Pipeline>> {
         of_deleted_topics = replayed.unknown,
         "recovered; batches are counted"
     );
-    Ok(pipeline)
+    Ok((pipeline, acknowledged))
 }
 
 /// What was placed here and no other data folder has records of. The rest is reported by whoever follows the picture.
@@ -108,12 +116,7 @@ fn led(with: &OpenSeams<'_>) -> Vec<Led> {
     led
 }
 
-fn pipeline_seams(with: &OpenSeams<'_>) -> PipelineSeams {
-    let commits = CommitLog::new(
-        Arc::clone(with.store),
-        with.keys.clone(),
-        Arc::clone(with.session),
-    );
+fn pipeline_seams(with: &OpenSeams<'_>, commits: CommitLog) -> PipelineSeams {
     let basics = with.basics;
     PipelineSeams {
         store: Arc::clone(&with.objects.store),

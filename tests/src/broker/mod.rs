@@ -374,9 +374,15 @@ impl Broker {
 
     /// Audits the stored data; the broker must not be running.
     pub async fn verify(&mut self) -> Output {
+        self.offline("verify", &[]).await
+    }
+
+    /// Runs a command on the stored data with this broker's settings; the broker must not be running.
+    pub async fn offline(&mut self, command: &str, more: &[&str]) -> Output {
         assert!(!self.is_running(), "the broker still runs");
-        let arguments = self.arguments("verify");
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let arguments = self.arguments(command);
+        let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(more);
         let variables: Vec<_> = self
             .options
             .environment

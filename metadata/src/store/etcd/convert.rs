@@ -10,7 +10,7 @@ use crate::store::error::StoreError;
 use crate::store::limits::{RANGE_BYTES_MAX, RANGE_KEYS_MAX};
 use crate::store::range::{KeyRange, RangeResponse};
 use crate::store::txn::{Compare, Comparison, Op, OpResult, Target, Txn, TxnResponse};
-use crate::store::types::{Event, KeyValue, LeaseId, Revision};
+use crate::store::types::{Event, KeyValue, LeaseId, Revision, StoreSpace};
 
 /// etcd's numbers are signed; none of ours is ever that large.
 pub(super) fn signed(number: u64) -> i64 {
@@ -250,5 +250,16 @@ pub(super) fn any_range(txn: &Txn) -> KeyRange {
         (Some(Op::Range(read)), _) => read.range.clone(),
         (None, Some(compare)) => KeyRange::key(compare.key.clone()),
         (None, None) => KeyRange::key(Bytes::from_static(b"\0")),
+    }
+}
+
+/// What a member's status says of its database. Alarms of all members stand in it as text.
+pub(super) fn space(status: &proto::StatusResponse) -> StoreSpace {
+    let quota_bytes = unsigned(status.db_size_quota);
+    StoreSpace {
+        size_bytes: unsigned(status.db_size),
+        in_use_bytes: unsigned(status.db_size_in_use),
+        quota_bytes: (quota_bytes > 0).then_some(quota_bytes),
+        is_exhausted: status.errors.iter().any(|error| error.contains("NOSPACE")),
     }
 }

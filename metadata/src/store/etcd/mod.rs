@@ -42,7 +42,7 @@ use super::error::StoreError;
 use super::limits::{DELETE_KEYS_MAX, LEASE_TTL_MAX, LEASE_TTL_MIN};
 use super::range::{KeyRange, RangeRequest, RangeResponse};
 use super::txn::{Op, Txn, TxnResponse};
-use super::types::{Lease, LeaseId, Revision};
+use super::types::{Lease, LeaseId, Revision, StoreSpace};
 use super::watch::{Watch, WatchRequest};
 use caller::{Caller, Repeat};
 use convert::{signed, unsigned};
@@ -300,5 +300,11 @@ impl MetadataStore for EtcdStore {
             }
             _ => Err(failure.into_error()),
         }
+    }
+
+    /// Of the member that answers: all have about the same.
+    async fn space(&self) -> Result<Option<StoreSpace>, StoreError> {
+        let status = self.status().await.map_err(not_begun)?;
+        Ok(Some(convert::space(&status)))
     }
 }

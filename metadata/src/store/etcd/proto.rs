@@ -314,6 +314,17 @@ pub(super) struct StatusResponse {
     pub header: Option<ResponseHeader>,
     #[prost(string, tag = "2")]
     pub version: String,
+    /// Of the member that answers, allocated.
+    #[prost(int64, tag = "3")]
+    pub db_size: i64,
+    /// Alarms, among other things, as text.
+    #[prost(string, repeated, tag = "8")]
+    pub errors: Vec<String>,
+    #[prost(int64, tag = "9")]
+    pub db_size_in_use: i64,
+    /// Since 3.6; 0 before.
+    #[prost(int64, tag = "13")]
+    pub db_size_quota: i64,
 }
 
 /// The revision of a header; etcd never omits it.

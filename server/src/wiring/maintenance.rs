@@ -1,0 +1,115 @@
+//! What keeps the metadata small and safe in the background: folding commit logs, forgetting the store's history,
+//! copying the metadata into the bucket.
+//!
+//! The log of the own session is folded by every broker, everything else is done by the controller only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_common::object_store::ObjectStore;
+use alluvium_compactor::fold::{FoldMetrics, Folder};
+use alluvium_compactor::snapshot::{SnapshotKeeper, SnapshotMetrics};
+use alluvium_metadata::controller::ControllerStatus;
+use alluvium_metadata::fold::LogId;
+use alluvium_metadata::history::{HistoryKeeper, HistoryMetrics};
+use alluvium_metadata::model::ClusterRecord;
+use alluvium_metadata::store::{Compare, MetadataStoreExt};
+use alluvium_metadata::value;
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Basics;
+use super::cluster::Member;
+
+/// Commits after which the own log is looked at again: half a fold, so that few entries wait beyond what is due.
+const COMMITS_PER_LOOK: u64 = 32;
+
+/// Pause between two looks at the logs of former sessions. They change when a session ends or a topic is deleted.
+const FROZEN_LOGS_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the background works on.
+pub struct Duties<'a> {
+    pub basics: &'a Basics,
+    pub member: &'a Member,
+    pub objects: &'a Arc<dyn ObjectStore>,
+    /// Entries of the session's commit log that are known to stand.
+    pub acknowledged: watch::Receiver<u64>,
+    /// Whether this broker is the controller.
+    pub controller: watch::Receiver<ControllerStatus>,
+}
+
+/// Starts all of it. It ends with `tasks`.
+pub async fn start(duties: Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    fold(&duties, tasks);
+    look_after_history(&duties, tasks);
+    put_snapshots(&duties, tasks).await
+}
+
+fn fold(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
+    let (basics, member) = (duties.basics, duties.member);
+    let folder = Folder {
+        store: Arc::clone(&member.store),
+        keys: member.keys.clone(),
+        objects: Arc::clone(duties.objects),
+        clock: Arc::clone(&basics.clock),
+        random: Arc::clone(&basics.random),
+        metrics: FoldMetrics::register(&mut basics.registry.lock()),
+    };
+    let log = LogId {
+        broker_id: member.me.broker_id,
+        broker_epoch: member.me.broker_epoch,
+    };
+    let (own, acknowledged) = (folder.clone(), duties.acknowledged.clone());
+    let fence = member.session.fence();
+    tasks.spawn(async move {
+        own.keep_own_log(log, acknowledged, COMMITS_PER_LOOK, fence)
+            .await;
+    });
+    let (controller, keys) = (duties.controller.clone(), member.keys.clone());
+    tasks.spawn(async move {
+        // F5: who has been deposed without knowing it yet changes nothing.
+        let fence = || {
+            let epoch = controller.borrow().elected?;
+            Some(vec![Compare::created_at(keys.controller(), epoch)])
+        };
+        folder.keep_frozen_logs(FROZEN_LOGS_PAUSE, fence).await;
+    });
+}
+
+fn look_after_history(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
+    let config = &duties.basics.loaded.config;
+    let keeper = HistoryKeeper::new(
+        Arc::clone(&duties.member.store),
+        duties.member.keys.clone(),
+        config.history_retention_ms.as_duration(),
+        HistoryMetrics::register(&mut duties.basics.registry.lock()),
+    );
+    let controller = duties.controller.clone();
+    let is_controller = move || controller.borrow().elected.is_some();
+    tasks.spawn(async move { keeper.run(is_controller).await });
+}
+
+async fn put_snapshots(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let (config, member) = (&duties.basics.loaded.config, duties.member);
+    let pause = config.snapshot_interval_ms.as_duration();
+    if pause.is_zero() {
+        return Ok(());
+    }
+    let stored = member.store.get(member.keys.cluster()).await?;
+    let stored = stored.context("the cluster has no identity")?;
+    let cluster: ClusterRecord = value::decode(&stored.value)?;
+    let keeper = SnapshotKeeper {
+        store: Arc::clone(&member.store),
+        keys: member.keys.clone(),
+        cluster_id: cluster.cluster_id,
+        objects: Arc::clone(duties.objects),
+        clock: Arc::clone(&duties.basics.clock),
+        random: Arc::clone(&duties.basics.random),
+        kept: config.snapshot_count as usize,
+        metrics: SnapshotMetrics::register(&mut duties.basics.registry.lock()),
+    };
+    let controller = duties.controller.clone();
+    tasks.spawn(async move { keeper.run(pause, controller).await });
+    Ok(())
+}
