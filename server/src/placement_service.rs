@@ -2,11 +2,14 @@
 //!
 //! Both are wishes in the metadata store. The leader hands over, the controller moves what a drained broker leads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::topic::TopicPartition;
+use alluvium_metadata::controller::unclean::{UncleanElection, UncleanError, elect_unclean};
 use alluvium_metadata::drains::{DrainError, DrainWriter};
+use alluvium_metadata::keys::Keys;
 use alluvium_metadata::leadership::{
     LeadershipError, PartitionChange, PartitionWriter, ReadError, Written,
 };
@@ -73,6 +76,7 @@ impl From<ReadError> for PlacementError {
 pub struct PlacementService {
     partitions: PartitionWriter,
     drains: DrainWriter,
+    keys: Keys,
     session: Arc<Session>,
     view: Arc<ClusterView>,
 }
@@ -82,12 +86,14 @@ impl PlacementService {
     pub fn new(
         partitions: PartitionWriter,
         drains: DrainWriter,
+        keys: Keys,
         session: Arc<Session>,
         view: Arc<ClusterView>,
     ) -> Self {
         Self {
             partitions,
             drains,
+            keys,
             session,
             view,
         }
@@ -118,6 +124,24 @@ impl PlacementService {
             Some(_) if !brokers.is_usable(target) => Err(PlacementError::Drained(target)),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Partitions that wait for a write-ahead log are led again without it; what became of each. The records that only the
+    /// log has are lost.
+    ///
+    /// # Errors
+    /// The session is over, or the store fails.
+    pub async fn elect_unclean(
+        &self,
+        tps: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, UncleanElection>, PlacementError> {
+        let picture = self.view.picture();
+        let elected =
+            elect_unclean(&self.partitions, &self.keys, &self.session, &picture, tps).await;
+        elected.map_err(|error| match error {
+            UncleanError::Fenced => PlacementError::Fenced,
+            UncleanError::Store(error) => PlacementError::Store(error),
+        })
     }
 
     /// The leader of the partition shall hand it over to `target`. Moving it to where it is calls off a move.

@@ -178,7 +178,13 @@ impl Scene {
         );
         Self {
             topics,
-            placement: PlacementService::new(partitions, drains, session, Arc::clone(&view)),
+            placement: PlacementService::new(
+                partitions,
+                drains,
+                Keys::new("test"),
+                session,
+                Arc::clone(&view),
+            ),
             cluster: TestCluster::over(store, Arc::clone(&view)),
             view,
             logs,

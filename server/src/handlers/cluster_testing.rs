@@ -10,6 +10,7 @@ use alluvium_metadata::coordinator::GroupShard;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{
     BrokerRecord, ControllerRecord, CoordinatorRecord, Opener, PartitionRecord, TopicRecord,
+    WalHolder,
 };
 use alluvium_metadata::store::{MemoryStore, MetadataStore, MetadataStoreExt};
 use alluvium_metadata::value::{self, StoredRecord};
@@ -108,6 +109,15 @@ impl TestCluster {
             Some(record) => record.assigned_to(BrokerId(leader)),
             None => PartitionRecord::new(BrokerId(leader)),
         };
+        self.put(self.keys.partition(tp(topic, index)), &record)
+            .await;
+    }
+
+    /// A write-ahead log that nobody here has may hold records of the partition.
+    pub async fn logged(&self, topic: &TopicRecord, index: i32) {
+        let record = self.record(topic, index).expect("placed");
+        let wal = Some(WalHolder(Uuid::from_u128(u128::MAX)));
+        let record = PartitionRecord { wal, ..record };
         self.put(self.keys.partition(tp(topic, index)), &record)
             .await;
     }

@@ -90,6 +90,7 @@ impl Member {
         PlacementService::new(
             PartitionWriter::new(Arc::clone(&self.store), self.keys.clone()),
             drains,
+            self.keys.clone(),
             Arc::clone(&self.session),
             Arc::clone(&self.view),
         )

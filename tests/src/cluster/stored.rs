@@ -1,10 +1,12 @@
 //! All commit logs and the footers of their objects, read past the brokers.
 
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{CommitRecord, PartitionRecord};
+use alluvium_metadata::model::{CommitRecord, FoldRecord, PartitionRecord};
 use alluvium_metadata::store::{KeyValue, MetadataStoreExt};
 use alluvium_metadata::value;
+use alluvium_segment::fold_object::{FoldIndex, FoldedCommit};
 use alluvium_segment::footer::Footer;
+use alluvium_segment::object_key::ObjectKey;
 
 use super::{Cluster, PREFIX};
 use crate::history::Partition;
@@ -23,24 +25,56 @@ impl Cluster {
         Stored {
             commits: commits
                 .iter()
-                .map(|kv| commit(&keys, kv, &self.s3))
+                .flat_map(|kv| entry(&keys, kv, &self.s3))
                 .collect(),
             partitions: partitions.iter().map(|kv| partition(&keys, kv)).collect(),
         }
     }
 }
 
-fn commit(keys: &Keys, kv: &KeyValue, s3: &S3Server) -> StoredCommit {
+/// The commits that an entry of a log stands for: one, or those that were folded into it.
+fn entry(keys: &Keys, kv: &KeyValue, s3: &S3Server) -> Vec<StoredCommit> {
     let (broker, epoch, seq) = keys.parse_commit(&kv.key).expect("a commit's key");
+    let log = (broker.0, epoch.0);
+    if let Ok(fold) = value::decode::<FoldRecord>(&kv.value) {
+        let folded = folded(&fold, s3).into_iter();
+        return folded
+            .map(|(seq, commit)| {
+                let footer = footer(&commit.object_key, commit.size_bytes, s3);
+                // Of how often the key was written nothing is known any more.
+                stored(log, seq, 1, &commit.object_key, footer)
+            })
+            .collect();
+    }
     let record: CommitRecord = value::decode(&kv.value).expect("a commit");
-    let footer = footer(&record, s3);
+    let footer = footer(&record.object_key, record.size_bytes, s3);
+    vec![stored(log, seq, kv.version, &record.object_key, footer)]
+}
+
+/// What a fold stands for; a fold that is not whole stands for nothing, and leaves a gap.
+fn folded(fold: &FoldRecord, s3: &S3Server) -> Vec<(u64, FoldedCommit)> {
+    let Some(object) = s3.object(&format!("{PREFIX}/{}", fold.object_key)) else {
+        return Vec::new();
+    };
+    let index = FoldIndex::decode(&object);
+    let all = index.and_then(|index| index.open_all(&object));
+    all.unwrap_or_default()
+}
+
+fn stored(
+    (broker, broker_epoch): (i32, i64),
+    seq: u64,
+    writes: u64,
+    object: &ObjectKey,
+    footer: Option<Footer>,
+) -> StoredCommit {
     let spans = footer.iter().flat_map(|footer| &footer.partitions);
     StoredCommit {
-        broker: broker.0,
-        broker_epoch: epoch.0,
+        broker,
+        broker_epoch,
         seq,
-        writes: kv.version,
-        object: record.object_key.to_string(),
+        writes,
+        object: object.to_string(),
         is_whole: footer.is_some(),
         spans: spans
             .map(|span| Span {
@@ -55,12 +89,11 @@ fn commit(keys: &Keys, kv: &KeyValue, s3: &S3Server) -> StoredCommit {
     }
 }
 
-/// The footer, if it is the one that was committed.
-fn footer(record: &CommitRecord, s3: &S3Server) -> Option<Footer> {
-    let object = s3.object(&format!("{PREFIX}/{}", record.object_key))?;
-    let start = object.len().checked_sub(record.footer_length as usize)?;
-    let is_whole = object.len() as u64 == record.size_bytes;
-    Footer::decode(&object[start..]).ok().filter(|_| is_whole)
+/// The footer of an object, if that has the size that was committed.
+fn footer(object_key: &ObjectKey, size_bytes: u64, s3: &S3Server) -> Option<Footer> {
+    let object = s3.object(&format!("{PREFIX}/{object_key}"))?;
+    let is_whole = object.len() as u64 == size_bytes;
+    Footer::decode(&object).ok().filter(|_| is_whole)
 }
 
 fn partition(keys: &Keys, kv: &KeyValue) -> StoredPartition {
