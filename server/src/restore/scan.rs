@@ -7,9 +7,13 @@ use alluvium_compactor::fold::commits_of;
 use alluvium_metadata::commit_log::{LogEntry, drop_covered};
 use alluvium_metadata::fold::LogId;
 use alluvium_metadata::keys::Keys;
+use alluvium_metadata::model::ObjectStoreRecord;
+use alluvium_metadata::value;
 use alluvium_segment::fold_object::FoldedCommit;
 use alluvium_segment::footer::{Footer, TAIL_READ_BYTES, TRAILER_BYTES, footer_length};
-use alluvium_segment::object_key::{ObjectKey, SEGMENTS_PREFIX, SNAPSHOTS_PREFIX, SnapshotName};
+use alluvium_segment::object_key::{
+    CLUSTER_MARKER, ObjectKey, SEGMENTS_PREFIX, SNAPSHOTS_PREFIX, SnapshotName,
+};
 use alluvium_segment::snapshot_object::Snapshot;
 use anyhow::Context;
 use bytes::Bytes;
@@ -55,6 +59,10 @@ pub async fn scan(
     mut progress: impl FnMut(u64, u64),
 ) -> anyhow::Result<Found> {
     let mut found = Found::default();
+    let cluster_id = match cluster_id {
+        Some(given) => Some(given),
+        None => marked(objects).await?,
+    };
     let names = snapshots(objects, cluster_id).await?;
     found.cluster_id = cluster_id.or(names.last().map(|name| name.cluster_id));
     for name in names.iter().rev() {
@@ -104,6 +112,18 @@ pub async fn scan(
     drop(read);
     drop_copies(&mut found.segments);
     Ok(found)
+}
+
+/// The cluster whose marker the bucket has; buckets of early builds have none.
+async fn marked(objects: &dyn ObjectStore) -> anyhow::Result<Option<Uuid>> {
+    let bytes = match objects.get(&Path::from(CLUSTER_MARKER)).await {
+        Ok(found) => found.bytes().await?,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let marker: ObjectStoreRecord = value::decode(&bytes)
+        .context("the bucket's marker is damaged; say with --cluster-id whose it is")?;
+    Ok(Some(marker.cluster_id))
 }
 
 async fn snapshots(
