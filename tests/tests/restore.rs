@@ -194,10 +194,8 @@ async fn what_only_the_write_ahead_log_holds_comes_back() {
     let metadata = files(broker.folder(), ".redb");
     assert_eq!(metadata.len(), 1, "the embedded store is one file");
     std::fs::remove_file(&metadata[0]).expect("removed");
-    assert_eq!(
-        files(&broker.folder().join("objects/segments"), ".seg"),
-        [PathBuf::new(); 0]
-    );
+    let segments = files(&broker.folder().join("objects/segments"), ".seg");
+    assert!(segments.is_empty(), "nothing was uploaded: {segments:?}");
     broker.set("broker.id", 4);
     let (out, err) = texts(&broker.offline("restore", &[]).await);
     assert!(out.contains("restored"), "{out}{err}");

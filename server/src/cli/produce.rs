@@ -175,7 +175,6 @@ impl Producer {
             transaction_timeout_ms: TIMEOUT_MS,
             producer_id: -1,
             producer_epoch: -1,
-            ..InitProducerIdRequest::default()
         };
         let refusal =
             |response: &InitProducerIdResponse| check(response.error_code, "a producer id").err();
