@@ -138,10 +138,16 @@ impl PlacementService {
         let picture = self.view.picture();
         let elected =
             elect_unclean(&self.partitions, &self.keys, &self.session, &picture, tps).await;
-        elected.map_err(|error| match error {
+        let elected = elected.map_err(|error| match error {
             UncleanError::Fenced => PlacementError::Fenced,
             UncleanError::Store(error) => PlacementError::Store(error),
-        })
+        })?;
+        for outcome in elected.values() {
+            if let UncleanElection::Done(revision) = outcome {
+                self.view.reached(*revision).await;
+            }
+        }
+        Ok(elected)
     }
 
     /// The leader of the partition shall hand it over to `target`. Moving it to where it is calls off a move.
