@@ -10,7 +10,7 @@ use std::time::Duration;
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::rand::Random;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{CommitRecord, ObjectStoreRecord};
+use alluvium_metadata::model::{CommitRecord, FoldRecord, ObjectStoreRecord};
 use alluvium_metadata::store::{Cas, KeyRange, MetadataStore, MetadataStoreExt, RangeRequest};
 use alluvium_metadata::value;
 use alluvium_segment::object_key::CLUSTER_MARKER;
@@ -151,12 +151,12 @@ impl Stores<'_> {
         let Some(kv) = first.kvs.first() else {
             return Ok(());
         };
-        let commit: CommitRecord = value::decode(&kv.value)?;
-        match self
-            .objects
-            .head(&Path::from(commit.object_key.as_str()))
-            .await
-        {
+        // What was restored is in folds.
+        let object_key = match value::decode::<FoldRecord>(&kv.value) {
+            Ok(fold) => fold.object_key,
+            Err(_) => value::decode::<CommitRecord>(&kv.value)?.object_key,
+        };
+        match self.objects.head(&Path::from(object_key.as_str())).await {
             Ok(_) => Ok(()),
             Err(object_store::Error::NotFound { .. }) => Err(self.not_ours()),
             Err(error) => Err(error).context("a committed segment cannot be looked up"),
