@@ -125,7 +125,7 @@ pub fn plan(found: Found, leader: BrokerId, now_ms: i64) -> anyhow::Result<Plan>
 }
 
 /// Whether a key of the snapshot is written as it was. The others are rewritten, or of no use to other sessions: who
-/// coordinates the groups, and who writes them, is found out anew.
+/// coordinates the groups, who writes them, and which bucket it is, is found out anew.
 fn is_copied(keys: &Keys, key: &[u8]) -> bool {
     let key = keys.absolute(key);
     let folders = [
@@ -136,7 +136,8 @@ fn is_copied(keys: &Keys, key: &[u8]) -> bool {
     ];
     let is_writer = || GroupShard::all().any(|shard| GroupKeys::new(keys, shard).writer() == key);
     let is_left_out = folders.iter().any(|folder| folder.contains(&key));
-    !(is_left_out || key == keys.cluster() || is_writer())
+    let of_stores = key == keys.cluster() || key == keys.object_store();
+    !(is_left_out || of_stores || is_writer())
 }
 
 fn read_topics(
@@ -265,6 +266,7 @@ mod tests {
             (shard.writer(), false),
             (keys.group_coordinator(group_shard(&group)), false),
             (keys.cluster(), false),
+            (keys.object_store(), false),
             (keys.partition(tp), false),
             (keys.commit(BrokerId(1), BrokerEpoch(1), 1), false),
         ] {

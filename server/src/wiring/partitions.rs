@@ -18,8 +18,8 @@ use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::MetadataStore;
 use alluvium_metadata::topic_config::TopicSettings;
-use alluvium_metadata::view::Picture;
-use anyhow::Context;
+use alluvium_metadata::view::{Picture, Placed};
+use anyhow::{Context, bail};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -52,6 +52,7 @@ pub struct OpenSeams<'a> {
 /// to stand.
 pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::Receiver<u64>)> {
     let config = &with.basics.loaded.config;
+    refuse_as_another(with.picture, with.me)?;
     let led = led(&with);
     let partitions = led.len();
     let commit_logs = MetadataCommits {
@@ -93,6 +94,22 @@ pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::
         "recovered; batches are counted"
     );
     Ok((pipeline, acknowledged))
+}
+
+/// The write-ahead log in the data folder is of another broker, which leads partitions whose last records only that log
+/// may have. Recovered here it would be given back as if those partitions did not exist.
+fn refuse_as_another(picture: &Picture, me: &Me) -> anyhow::Result<()> {
+    let of_this_folder = |placed: &Placed| placed.record.wal == Some(me.wal_holder());
+    let mut others = picture.partitions.all().filter_map(|(_, placed)| {
+        let leader = placed.record.leader;
+        (leader != me.broker_id && of_this_folder(placed)).then_some(leader)
+    });
+    match others.next() {
+        None => Ok(()),
+        Some(leader) => bail!(
+            "the data folder may hold the last records of partitions that broker {leader} leads; start it with --broker-id {leader}"
+        ),
+    }
 }
 
 /// What was placed here and no other data folder has records of. The rest is reported by whoever follows the picture.

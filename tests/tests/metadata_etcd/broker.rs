@@ -62,7 +62,7 @@ async fn brokers_that_do_not_belong_together_are_refused() {
             .set("metadata", cluster.url())
             .set("broker.id", broker_id)
     };
-    let first = with(1).start().await;
+    let mut first = with(1).start().await;
     first.command_ok(&["topic", "create", "orders"], "").await;
     // The same number in another data folder.
     let refused = with(1).prepare().start_refused().await;
@@ -70,7 +70,18 @@ async fn brokers_that_do_not_belong_together_are_refused() {
     // Another number, with an object store of its own.
     let refused = with(2).prepare().start_refused().await;
     assert!(refused.contains("not the object store of"), "{refused}");
-    // Neither attempt has done any harm.
+    // The data folder of a broker whose log may hold records, under another number.
+    assert!(first.terminate().await.success());
+    first.restart().await;
+    produce(&first, "a\n").await;
+    first.kill();
+    first.set("broker.id", 7);
+    let refused = first.start_refused().await;
+    assert!(refused.contains("--broker-id 1"), "{refused}");
+    first.set("broker.id", 1);
+    first.restart().await;
+    assert_eq!(consumed(&first, 1).await, "a\n");
+    // None of the attempts has done any harm.
     first.command_ok(&["topic", "describe", "orders"], "").await;
     // Another cluster may share the etcd, but not the objects.
     with(2).set("cluster", "other").start().await;
