@@ -1,6 +1,6 @@
 //! Partitions that other brokers lead, served to clients of this broker's rack (KIP-392).
 //!
-//! A **follower log** is a log like any other, kept by a task of its own ([`follower`]): the leader tells of its segments,
+//! A **follower log** is a log like any other, kept by a task of its own (`follower`): the leader tells of its segments,
 //! which are read from object storage through the cache; what no segment holds yet comes from the leader with the news
 //! of the high watermark. Nothing above the high watermark that the leader told is ever shown, and the end of the log
 //! is told to a client only after the leader was asked where it is (I12).

@@ -1,7 +1,7 @@
 //! The partitions that this broker leads: opened, handed over and closed as the picture of the cluster says.
 //!
-//! One task looks at the picture whenever it changes, compares it with what is open here ([`duties`]) and starts what
-//! has to be done: opening ([`opener`]) and handing over ([`hand_over`]) take time and run beside it, each for all the
+//! One task looks at the picture whenever it changes, compares it with what is open here (`duties`) and starts what
+//! has to be done: opening (`opener`) and handing over (`hand_over`) take time and run beside it, each for all the
 //! partitions that were found together. A partition that something is being done with is left alone until that is
 //! over. Everything is decided anew from the picture each time, so that nothing depends on having seen every change.
 

@@ -4,8 +4,8 @@
 //! from its log start on; a **candidate** is a segment that the snapshot does not name but that may have been committed
 //! after it.
 //!
-//! Flow: [`scan`] reads the newest readable snapshot and the footers of candidates; [`chain`] decides per partition
-//! which spans continue what the snapshot knows; [`order`] puts the segments that are in use into commit logs; [`write`]
+//! Flow: `scan` reads the newest readable snapshot and the footers of candidates; `chain` decides per partition
+//! which spans continue what the snapshot knows; `order` puts the segments that are in use into commit logs; [`write`]
 //! writes it all. Everything between the two is pure.
 //!
 //! **What is committed and what is not.** Whether a segment was committed stands only in the metadata that is lost, so

@@ -50,7 +50,7 @@ const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// Longest answer: a batch as large as any, or a page.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 
-/// Partitions of one question: what a broker may lead, and far below [`REQUEST_BYTES_MAX`].
+/// Partitions of one question: what a broker may lead, and far below `REQUEST_BYTES_MAX`.
 pub const PARTITIONS_PER_CALL_MAX: usize = 10_000;
 
 /// Longest time that a leader keeps a follower waiting for news.
