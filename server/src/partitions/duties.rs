@@ -47,8 +47,6 @@ pub struct Duties {
     pub hand_over: Vec<(TopicPartition, BrokerId)>,
     /// To be served no longer.
     pub close: Vec<(TopicPartition, CloseReason)>,
-    /// Others are handing them over to this broker.
-    pub coming: Vec<(TopicPartition, BrokerId)>,
     /// Placed here, but another data folder may hold acknowledged records of them.
     pub locked: Vec<TopicPartition>,
 }
@@ -60,8 +58,6 @@ pub fn duties(picture: &Picture, me: &Me, led: &HashSet<TopicPartition>) -> Duti
         for (tp, placed) in partitions_of(picture, topic) {
             if placed.record.leader == me.broker_id {
                 duties.consider(tp, placed, me, led.contains(&tp));
-            } else if placed.record.moving_to == Some(me.broker_id) {
-                duties.coming.push((tp, placed.record.leader));
             }
         }
     }

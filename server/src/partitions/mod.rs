@@ -102,9 +102,10 @@ pub struct LeaderPartitions {
     wal_names: Arc<WalNames>,
     /// Partitions that something is being done with.
     busy: Mutex<HashSet<TopicPartition>>,
-    /// Partitions that others were seen handing over to this broker, and who. When it did not write anything, the record
-    /// does not name that one any more.
-    coming: Mutex<HashMap<TopicPartition, BrokerId>>,
+    /// What the last round saw.
+    seen: Mutex<Arc<Picture>>,
+    /// Who was seen leading what is to be opened here. Records name only those who wrote something.
+    former: Mutex<HashMap<TopicPartition, BrokerId>>,
     /// Partitions that were reported as locked.
     locked: Mutex<HashSet<TopicPartition>>,
     /// Counts rounds.
@@ -156,7 +157,8 @@ impl LeaderPartitions {
             hand_over: Arc::new(hand_over),
             wal_names: Arc::new(wal_names),
             busy: Mutex::default(),
-            coming: Mutex::default(),
+            seen: Mutex::default(),
+            former: Mutex::default(),
             locked: Mutex::default(),
             rounds: watch::Sender::new(0),
         })
@@ -201,7 +203,7 @@ impl LeaderPartitions {
         for (tp, reason) in &duties.close {
             self.pipeline.close_partition(tp, *reason);
         }
-        self.coming.lock().extend(duties.coming);
+        self.note_former(&picture, &duties.open);
         self.report_locked(&duties.locked);
         self.apply_settings(&picture, tasks);
         self.start_opening(&picture, duties.open, tasks);
@@ -213,6 +215,29 @@ impl LeaderPartitions {
         duties.open.retain(|tp| !busy.contains(tp));
         duties.hand_over.retain(|(tp, _)| !busy.contains(tp));
         duties.close.retain(|(tp, _)| !busy.contains(tp));
+    }
+
+    /// Remembers the last leaders of what is to be opened until it is.
+    fn note_former(&self, picture: &Arc<Picture>, open: &[TopicPartition]) {
+        let before = std::mem::replace(&mut *self.seen.lock(), Arc::clone(picture));
+        let wanted: HashSet<_> = open.iter().chain(&*self.busy.lock()).copied().collect();
+        let mut former = self.former.lock();
+        former.retain(|tp, _| wanted.contains(tp));
+        for tp in open {
+            let leader = before
+                .partitions
+                .get(*tp)
+                .map(|placed| placed.record.leader);
+            if let Some(leader) = leader.filter(|leader| *leader != self.me.broker_id) {
+                former.insert(*tp, leader);
+            }
+        }
+    }
+
+    /// What the last round saw.
+    #[cfg(test)]
+    pub(crate) fn seen(&self) -> Arc<Picture> {
+        Arc::clone(&self.seen.lock())
     }
 
     fn report_locked(&self, locked: &[TopicPartition]) {
@@ -234,11 +259,7 @@ impl LeaderPartitions {
             return;
         }
         let led = opener::led(picture, &tps, |tp| self.rules(picture, tp.topic_id));
-        let former = {
-            let mut coming = self.coming.lock();
-            let from = tps.iter().filter_map(|tp| coming.remove_entry(tp));
-            from.collect()
-        };
+        let former = self.former.lock().clone();
         let opener = Arc::clone(&self.opener);
         self.start(tasks, tps, async move {
             if !opener.open(led, former).await {

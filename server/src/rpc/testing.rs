@@ -253,10 +253,11 @@ impl World {
             former: Some(Arc::new(Arc::clone(&peers)) as Arc<dyn FormerLeaders>),
             shelf: Arc::clone(&shelf),
         });
-        tasks.spawn(led.follow());
+        tasks.spawn(Arc::clone(&led).follow());
         TestBroker {
             view,
             pipeline,
+            led,
             fetcher,
             followers,
             peers,
@@ -323,6 +324,7 @@ impl World {
 pub(crate) struct TestBroker {
     pub(crate) view: Arc<ClusterView>,
     pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) led: Arc<LeaderPartitions>,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) followers: Arc<FollowerLogs>,
     pub(crate) peers: Arc<Peers>,

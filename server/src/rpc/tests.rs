@@ -85,6 +85,12 @@ async fn a_leader_that_wrote_nothing_hands_over_what_it_was_handed() {
     world.move_to(tp(0), 2).await;
     second.leads(tp(0)).await;
     first.stopping.cancel();
+    until("the third has seen the second lead", || {
+        let seen = third.led.seen();
+        let placed = seen.partitions.get(tp(0));
+        placed.is_some_and(|placed| placed.record.leader == BrokerId(2))
+    })
+    .await;
     world.move_to(tp(0), 3).await;
     third.leads(tp(0)).await;
     assert_eq!(third.append(tp(0), "y").await, 1);
