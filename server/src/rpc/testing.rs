@@ -368,7 +368,17 @@ impl TestBroker {
 
     /// Appends one batch of one record; returns its offset when it is acknowledged.
     pub(crate) async fn append(&self, tp: TopicPartition, value: &str) -> i64 {
-        let mut builder = BatchBuilder::new(Codec::None);
+        self.append_batch(tp, BatchBuilder::new(Codec::None), value)
+            .await
+    }
+
+    /// The same for a batch that was begun.
+    pub(crate) async fn append_batch(
+        &self,
+        tp: TopicPartition,
+        mut builder: BatchBuilder,
+        value: &str,
+    ) -> i64 {
         builder.push(1_000, None, Some(value.as_bytes()), NO_HEADERS);
         let records = builder.build().expect("builds");
         let options = AppendOptions {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
 use alluvium_common::object_store::Operation;
 use alluvium_common::object_store::fault::{Fault, FaultRule};
+use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_metadata::model::RpcEndpoint;
+use alluvium_segment::record_batch::{BatchBuilder, Codec};
 use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -68,6 +70,28 @@ async fn a_planned_move_reads_no_footer() {
         (record.leader_epoch, record.tail.len()),
         (LeaderEpoch(2), 3)
     );
+    world.faults.heal();
+}
+
+/// I10: what a producer repeats after a move is found to be there already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idempotent_producers_are_handed_over_too() {
+    let world = World::new();
+    let first = world.broker(1, "a", MEMORY).await;
+    let second = world.broker(2, "a", MEMORY).await;
+    world.create_topic(1, 1, "object").await;
+    first.leads(tp(0)).await;
+    let batch = |sequence| {
+        let sequence = Sequence::new(sequence).expect("not negative");
+        BatchBuilder::new(Codec::None).producer(ProducerId(5), ProducerEpoch(0), sequence)
+    };
+    assert_eq!(first.append_batch(tp(0), batch(0), "x").await, 0);
+    assert_eq!(first.append_batch(tp(0), batch(1), "y").await, 1);
+    world.faults.add(no_gets());
+    world.move_to(tp(0), 2).await;
+    second.leads(tp(0)).await;
+    assert_eq!(second.append_batch(tp(0), batch(1), "y").await, 1);
+    assert_eq!(second.append_batch(tp(0), batch(2), "z").await, 2);
     world.faults.heal();
 }
 
