@@ -1,9 +1,11 @@
 //! A whole start of the write path over a real write-ahead log.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_cache::tail::TailBudget;
+use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::model::{Opener, WalHolder};
 use alluvium_metadata::store::Compare;
@@ -30,6 +32,12 @@ pub enum StartError {
     /// The write-ahead log could be opened, but not be read to its end.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// Somebody changed a partition of which the write-ahead log may hold records. Nothing is lost; start again.
+    #[error("partition {tp} changed while it was opened; start the broker again")]
+    Changed {
+        /// Which.
+        tp: TopicPartition,
+    },
     /// A thread of the start panicked, which it has reported.
     #[error("start-up was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -85,7 +93,14 @@ pub async fn start(mut with: Start<'_>) -> Result<(Arc<Pipeline>, ReplaySummary)
         },
         tail_budget: with.tail_budget,
     };
+    let logged = with.led.iter().filter(|led| led.record.wal.is_some());
+    let logged: Vec<_> = logged.map(|led| led.tp).collect();
     let (recovered, summary) = take_over(&take, with.led, frames).await?;
+    // The log is released once what was recovered is committed, so nothing that it may hold may be left out.
+    let opened: HashSet<_> = recovered.iter().map(|one| one.state.log.tp).collect();
+    if let Some(tp) = logged.into_iter().find(|tp| !opened.contains(tp)) {
+        return Err(StartError::Changed { tp });
+    }
     with.seams.wal = Some(Arc::new(wal) as Arc<dyn WalSink>);
     let pipeline = Pipeline::start(with.config, with.seams, with.budget, FIRST_SEQUENCE);
     pipeline

@@ -196,7 +196,7 @@ settings! {
 
     /// Time after which other brokers may take over from this one when it falls silent, with metadata in etcd. When etcd
     /// cannot be reached, this broker stops acknowledging after two thirds of it, and goes on if etcd is back before
-    /// the session ends; else it ends. Less means a quicker take-over; more survives longer elections of etcd's. At least
+    /// the session ends; else it starts anew in a new session. Less means a quicker take-over; more survives longer elections of etcd's. At least
     /// 3 seconds; etcd rounds up to whole ones.
     "broker.session.timeout.ms" broker_session_timeout_ms: Millis = Millis(9_000);
     /// Time for a graceful stop: upload what is open, answer what is waiting. Then the process ends anyway; what is

@@ -1,4 +1,4 @@
-//! A broker whose metadata is in etcd: a cluster of one.
+//! A broker whose metadata is in etcd: alone, or kept out.
 
 use alluvium_tests::broker::{Broker, BrokerOptions, until};
 use alluvium_tests::etcd::{ClusterOptions, skipped};

@@ -44,8 +44,7 @@ pub(super) struct Failure {
 
 /// Appended to etcd's words when its quota is used up.
 const NO_SPACE_HELP: &str = "compact etcd's history (etcdctl compact), defragment each member (etcdctl defrag), \
-     then disarm the alarm (etcdctl alarm disarm); give it a larger --quota-backend-bytes if that does not suffice, \
-     and --auto-compaction-retention so that it stays so";
+     then disarm the alarm (etcdctl alarm disarm); give it a larger --quota-backend-bytes if that does not suffice";
 
 impl Failure {
     fn new(class: Class, outcome: Outcome, reason: impl Into<String>) -> Self {
