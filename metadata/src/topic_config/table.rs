@@ -308,7 +308,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         Kind::Boolean,
         "false",
         "unclean.leader.election.enable",
-        Inert(NO_REPLICATION),
-        "Let a replica lead that lacks acknowledged records.",
+        Effective,
+        "Let another broker lead when a broker is gone whose write-ahead log may hold the last acknowledged records of durability local; those are lost then. Without it such partitions wait for that broker.",
     ),
 ];

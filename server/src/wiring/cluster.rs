@@ -6,12 +6,12 @@ use std::time::Duration;
 use alluvium_cache::log::Logs;
 use alluvium_cache::tail::TailBudget;
 use alluvium_ingest::pipeline::Pipeline;
+use alluvium_metadata::controller::plan::unclean_as_configured;
 use alluvium_metadata::controller::{Controller, ControllerOptions, ControllerParts};
 use alluvium_metadata::coordinator::{GROUP_SHARDS, GroupCoordinator};
 use alluvium_metadata::drains::DrainWriter;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::leadership::PartitionWriter;
-use alluvium_metadata::model::TopicRecord;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::MetadataStore;
 use alluvium_metadata::topics::TopicWriter;
@@ -59,11 +59,7 @@ impl Member {
             session: Arc::clone(&self.session),
             view: Arc::clone(&self.view),
             orphans: Arc::new(self.topic_writer(basics)),
-            allow_unclean: Arc::new(move |topic: &TopicRecord| {
-                const SETTING: &str = "unclean.leader.election.enable";
-                let given = topic.configs.get(SETTING).or_else(|| defaults.get(SETTING));
-                given.is_some_and(|value| value == "true")
-            }),
+            allow_unclean: Arc::new(move |topic| unclean_as_configured(topic, &defaults)),
         };
         Controller::start(parts, ControllerOptions::default())
     }

@@ -79,6 +79,8 @@ struct Show {
     cluster: Cluster,
     load: Load,
     began: Instant,
+    /// What did not go as it must.
+    failed: Vec<String>,
 }
 
 impl Show {
@@ -114,22 +116,16 @@ impl Show {
         let other = number % self.cluster.nodes().len() + 1;
         let other = self.cluster.node(other).broker();
         let drained = other.command(&["broker", "drain", &id, "--wait"], "").await;
-        println!(
-            "          it leads nothing after {:.1} s{}",
-            began.elapsed().as_secs_f64(),
-            if drained.status.success() {
-                ""
-            } else {
-                " (FAILED)"
-            }
-        );
+        let took = began.elapsed().as_secs_f64();
+        match drained.status.success() {
+            true => println!("          it leads nothing after {took:.1} s"),
+            false => self.failed.push(format!("broker {number} was not drained")),
+        }
         self.end().await;
         self.begin(&format!("alluvium broker undrain {number}"));
         let other = self.cluster.node(number % self.cluster.nodes().len() + 1);
-        other
-            .broker()
-            .command(&["broker", "undrain", &id], "")
-            .await;
+        let undrain = ["broker", "undrain", &id];
+        other.broker().command_ok(&undrain, "").await;
         self.end().await;
     }
 
@@ -141,7 +137,8 @@ impl Show {
         self.load.know(&self.cluster);
         while self.led_by(number).await == 0 {
             if began.elapsed() > Duration::from_secs(60) {
-                println!("          it leads nothing after a minute (FAILED)");
+                self.failed
+                    .push(format!("broker {number} leads nothing after a minute"));
                 return;
             }
             sleep(Duration::from_millis(100)).await;
@@ -191,6 +188,7 @@ async fn show(brokers: usize) -> anyhow::Result<()> {
         cluster,
         load,
         began: Instant::now(),
+        failed: Vec::new(),
     };
     println!(
         "{brokers} brokers, 12 partitions of durability object, sessions of 3 s, one producer on each partition"
@@ -205,7 +203,10 @@ async fn show(brokers: usize) -> anyhow::Result<()> {
     }
     show.join().await;
     let Show {
-        mut cluster, load, ..
+        mut cluster,
+        load,
+        mut failed,
+        ..
     } = show;
     let topics = load.topics().to_vec();
     load.finish().await;
@@ -219,15 +220,15 @@ async fn show(brokers: usize) -> anyhow::Result<()> {
         .violations
         .iter()
         .for_each(|violation| println!("  {violation}"));
-    let bad = cluster.terminate().await;
-    bad.iter().for_each(|bad| println!("  {bad}"));
+    failed.extend(cluster.terminate().await);
+    failed.iter().for_each(|failed| println!("  {failed}"));
     let audit = cluster.verify().await;
     println!(
         "alluvium verify: {}",
         audit.as_ref().err().map_or("in order", |found| found)
     );
     anyhow::ensure!(
-        report.violations.is_empty() && bad.is_empty() && audit.is_ok(),
+        report.violations.is_empty() && failed.is_empty() && audit.is_ok(),
         "something is wrong, see above"
     );
     Ok(())

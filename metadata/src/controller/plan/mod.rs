@@ -2,7 +2,7 @@
 
 mod duties;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use alluvium_common::epoch::BrokerId;
@@ -10,7 +10,6 @@ use alluvium_common::topic::{TopicId, TopicPartition};
 
 use super::standing::{Standing, of_partition};
 use crate::model::{TopicRecord, WalHolder};
-use crate::topic_config;
 use crate::view::{Picture, Placed};
 
 pub use duties::{Task, plan_duties};
@@ -184,12 +183,11 @@ fn standing(
     }
 }
 
-/// Whether the topic's own settings, or their defaults, allow unclean elections.
-pub fn unclean_as_configured(topic: &TopicRecord) -> bool {
+/// Whether the topic's own settings, or else those of all topics, allow unclean elections. Without either they do not.
+pub fn unclean_as_configured(topic: &TopicRecord, defaults: &BTreeMap<String, String>) -> bool {
     const SETTING: &str = "unclean.leader.election.enable";
-    let given = topic.configs.get(SETTING).map(String::as_str);
-    let default = || topic_config::by_name(SETTING).map(|definition| definition.default);
-    given.or_else(default) == Some("true")
+    let given = topic.configs.get(SETTING).or_else(|| defaults.get(SETTING));
+    given.is_some_and(|value| value == "true")
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl Node {
             session: Arc::clone(&self.session),
             view: Arc::clone(&self.view),
             orphans: Arc::new(topics),
-            allow_unclean: Arc::new(unclean_as_configured),
+            allow_unclean: Arc::new(|topic| unclean_as_configured(topic, &Default::default())),
         };
         Controller::start(parts, options)
     }

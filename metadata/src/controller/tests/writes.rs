@@ -12,7 +12,7 @@ use crate::view::Picture;
 
 fn planned(picture: &Picture) -> Plan<TopicPartition> {
     let rules = PlanRules {
-        unclean: &unclean_as_configured,
+        unclean: &|topic| unclean_as_configured(topic, &Default::default()),
         weight: &|_| 1,
     };
     let now = Circumstances {

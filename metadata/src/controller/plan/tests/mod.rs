@@ -22,7 +22,7 @@ fn settled() -> Circumstances<'static> {
 
 fn rules() -> PlanRules<'static> {
     PlanRules {
-        unclean: &unclean_as_configured,
+        unclean: &|topic| unclean_as_configured(topic, &BTreeMap::new()),
         weight: &|_| 1,
     }
 }
@@ -197,7 +197,13 @@ fn an_unclean_topic_waits_for_no_log() {
     let mut unclean = topic(1, 3);
     let setting = ("unclean.leader.election.enable", "true");
     unclean.configs = [(setting.0.to_owned(), setting.1.to_owned())].into();
-    assert!(unclean_as_configured(&unclean) && !unclean_as_configured(&topic(1, 3)));
+    let (none, plain) = (BTreeMap::new(), topic(1, 3));
+    assert!(unclean_as_configured(&unclean, &none) && !unclean_as_configured(&plain, &none));
+    let for_all = unclean.configs.clone();
+    assert!(
+        unclean_as_configured(&plain, &for_all),
+        "the default of all topics"
+    );
     drawing.topic(&unclean);
     let plan = planned(&drawing);
     let expected = Assignment {
