@@ -20,7 +20,7 @@ use alluvium_ingest::metrics::IngestMetrics;
 use alluvium_ingest::partition::AppendOptions;
 use alluvium_ingest::pipeline::{Pipeline, PipelineConfig, PipelineSeams};
 use alluvium_ingest::recovery::{
-    Led, MetadataCommits, ReplaySummary, Start, TakeOver, start, take_over,
+    Led, MetadataCommits, ReplaySummary, Start, StartError, TakeOver, start, take_over,
 };
 use alluvium_ingest::seams::{CommitFailure, CommitSink, SessionGuard};
 use alluvium_ingest::validate::{ClientRules, TopicRules};
@@ -141,6 +141,11 @@ impl World {
     }
 
     async fn start(&self) -> Broker {
+        let led = self.led().await;
+        self.try_start(led).await.expect("starts")
+    }
+
+    async fn try_start(&self, led: Vec<Led>) -> Result<Broker, StartError> {
         let record = BrokerRecord {
             broker_id: BROKER,
             host: "localhost".into(),
@@ -199,16 +204,16 @@ impl World {
             fence,
             wal_holder: WalHolder(INSTANCE),
             tail_budget: &tails,
-            led: self.led().await,
+            led,
         });
-        let (pipeline, summary) = started.await.expect("starts");
-        Broker {
+        let (pipeline, summary) = started.await?;
+        Ok(Broker {
             pipeline,
             session,
             writer,
             tails,
             summary,
-        }
+        })
     }
 }
 
@@ -309,4 +314,31 @@ async fn a_broker_finds_its_log_again() {
     let broker = world.start().await;
     assert_eq!((broker.summary.taken, broker.end(tp)), (0, (10, 3)));
     broker.kill().await;
+}
+
+/// What was acknowledged is in the log only, and the log is given back as a whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_outlives_a_start_that_cannot_open_its_partition() {
+    let world = World::new();
+    let broker = world.start().await;
+    let tp = broker.create(&world).await;
+    assert_eq!(broker.produce(tp, "logged").await, 0);
+    broker.kill().await;
+
+    let read = world.led().await;
+    let key = world.keys.partition(tp);
+    let stored = value::encode(&read[0].record);
+    world
+        .store
+        .put(key, stored)
+        .await
+        .expect("changed meanwhile");
+    let refused = world.try_start(read).await.err().expect("refused");
+    assert!(
+        matches!(refused, StartError::Changed { tp: changed } if changed == tp),
+        "{refused}"
+    );
+
+    let broker = world.start().await;
+    assert_eq!((broker.summary.taken, broker.end(tp).0), (1, 1));
 }
