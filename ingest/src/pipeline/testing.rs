@@ -19,7 +19,7 @@ use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError};
 use alluvium_metadata::model::{CommitRecord, Opener, PartitionRecord};
-use alluvium_metadata::store::{Revision, StoreError};
+use alluvium_metadata::store::StoreError;
 use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS, StoredBatch, split};
 use alluvium_segment::segment_index::SegmentIndex;
 use alluvium_segment::segment_object::decode_block;
@@ -479,7 +479,6 @@ impl Rig {
                 rules: rules.clone(),
                 state,
                 record,
-                written_at: Revision::NONE,
                 replay,
             });
         }

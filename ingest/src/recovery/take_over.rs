@@ -58,8 +58,6 @@ pub struct Recovered {
     pub state: OpenState,
     /// Its record, as it is now.
     pub record: PartitionRecord,
-    /// When that was written.
-    pub written_at: Revision,
     /// What the write-ahead log adds.
     pub replay: Vec<RecoveredBatch>,
 }
@@ -104,16 +102,15 @@ pub async fn take_over_handed(
     let written = with.writer.write(fence, &changes).await?;
     let mut recovered = Vec::with_capacity(changes.len());
     for (((image, led), change), written) in images.into_iter().zip(led).zip(changes).zip(written) {
-        let Written::Done(written_at) = written else {
+        if written == Written::Changed {
             continue;
-        };
+        }
         let (state, replay) = image.open(&change.record, with.tail_budget);
         recovered.push(Recovered {
             topic: led.topic,
             rules: led.rules,
             state,
             record: change.record,
-            written_at,
             replay,
         });
     }
