@@ -5,7 +5,7 @@
 //! Which histories give each away is in `tests/tests/seeded_bugs`.
 
 /// All names, with the rule that is broken. Each is cited where it is.
-pub const ALL: [(&str, &str); 20] = [
+pub const ALL: [(&str, &str); 29] = [
     ("ack-before-durable", "acknowledged when appended"),
     (
         "batch-not-uploaded",
@@ -28,8 +28,28 @@ pub const ALL: [(&str, &str); 20] = [
         "a duplicate is answered with the end of the log",
     ),
     (
+        "epoch-not-raised",
+        "a partition is opened under the leader epoch of before",
+    ),
+    (
         "fence-dropped",
         "F1: the commit does not compare the session",
+    ),
+    (
+        "first-commits-not-read",
+        "a take-over reads only the last commit log that a partition names",
+    ),
+    (
+        "follower-tells-end",
+        "a follower tells the end of the log without asking the leader",
+    ),
+    (
+        "frozen-not-checked",
+        "F2: partitions are taken from a broker that lives",
+    ),
+    (
+        "group-offsets-forgotten",
+        "a new group coordinator begins without committed offsets",
     ),
     (
         "last-commit-not-read",
@@ -38,6 +58,10 @@ pub const ALL: [(&str, &str); 20] = [
     (
         "latest-is-log-end",
         "ListOffsets(latest) counts what is not durable",
+    ),
+    (
+        "moved-though-wal-set",
+        "a partition is opened without the write-ahead log that holds records of it",
     ),
     (
         "object-name-reused",
@@ -67,6 +91,18 @@ pub const ALL: [(&str, &str); 20] = [
     (
         "synced-before-written",
         "W1: the write-ahead log confirms, then writes",
+    ),
+    (
+        "tail-closed-too-early",
+        "a hand-over leaves out the last commit",
+    ),
+    (
+        "topic-id-reused",
+        "a topic has the id of the one of that name before it",
+    ),
+    (
+        "two-coordinators",
+        "a group coordinator writes without comparing that it still is",
     ),
     (
         "unknown-commit-assumed",

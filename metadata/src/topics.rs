@@ -14,6 +14,7 @@ use alluvium_common::epoch::BrokerId;
 use alluvium_common::limits::PARTITIONS_PER_TOPIC_MAX;
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SharedRandom;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use bytes::Bytes;
 
@@ -127,9 +128,15 @@ impl TopicWriter {
     ) -> Result<(TopicRecord, Revision), TopicError> {
         check_partition_count(new.partition_count)?;
         topic_config::validate(&new.configs)?;
+        let topic_id = match seeded_bug::is("topic-id-reused") {
+            true => TopicId(uuid::Uuid::from_u128(
+                crc32c::crc32c(new.name.as_str().as_bytes()).into(),
+            )),
+            false => new_topic_id(&self.random),
+        };
         let record = TopicRecord {
             name: new.name,
-            topic_id: new_topic_id(&self.random),
+            topic_id,
             partition_count: new.partition_count,
             replication_factor: new.replication_factor,
             configs: new.configs,

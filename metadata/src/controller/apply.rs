@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use alluvium_common::epoch::BrokerId;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use tracing::info;
 
@@ -119,9 +120,12 @@ fn by_gone_broker<'a>(
 }
 
 fn moved(picture: &Picture, order: &Move<TopicPartition>) -> Option<PartitionChange> {
-    change(picture, order.duty, |placed| PartitionRecord {
-        moving_to: order.to,
-        ..placed.record.clone()
+    change(picture, order.duty, |placed| match order.to {
+        Some(to) if seeded_bug::is("frozen-not-checked") => placed.record.assigned_to(to),
+        to => PartitionRecord {
+            moving_to: to,
+            ..placed.record.clone()
+        },
     })
 }
 

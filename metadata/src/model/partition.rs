@@ -2,6 +2,7 @@
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
 use alluvium_common::offset::Offset;
+use alluvium_common::seeded_bug;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -130,7 +131,8 @@ impl PartitionRecord {
         end: Offset,
         holds: impl Fn(&TailEntry) -> Option<(u64, u64)>,
     ) -> Self {
-        let leader_epoch = LeaderEpoch(self.leader_epoch.0.saturating_add(1));
+        let raised = i32::from(!seeded_bug::is("epoch-not-raised") || self.leader_epoch.0 < 0);
+        let leader_epoch = LeaderEpoch(self.leader_epoch.0.saturating_add(raised));
         let mut epoch_history: Vec<_> = self
             .epoch_history
             .iter()

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 pub use change::{ConfigChange, change};
 pub use settings::{CleanupPolicy, CompressionType, Durability, TimestampType, TopicSettings};
+pub use table::CLUSTER_DEFAULTS;
 pub use value::{InvalidValue, Kind};
 
 /// One setting of topics.

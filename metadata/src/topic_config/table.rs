@@ -9,6 +9,9 @@ const ALWAYS_REMOTE: &str = "all data is in object storage anyway";
 const NO_CLEANER_YET: &str = "this version keeps all records";
 const SYNC_BY_DURABILITY: &str = "when a batch is synced is the matter of alluvium.durability";
 
+/// Defaults of topics that differ where the metadata lies in etcd: brokers can take over from each other there.
+pub const CLUSTER_DEFAULTS: &[(&str, &str)] = &[("alluvium.durability", "object")];
+
 const fn setting(
     name: &'static str,
     kind: Kind,
@@ -44,7 +47,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "local",
         "alluvium.durability",
         Effective,
-        "When a batch is acknowledged: local, when it is fsynced in its leader's write-ahead log; object, when it is in object storage and committed. May be changed at any time and applies from the next batch on.",
+        "When a batch is acknowledged: local, when it is fsynced in its leader's write-ahead log; object, when it is in object storage and committed. A partition of class local waits for its leader's disk when the leader dies; of class object another broker leads it at once. Default: local, and object where the metadata is in etcd. May be changed at any time and applies from the next batch on.",
     ),
     setting(
         "cleanup.policy",

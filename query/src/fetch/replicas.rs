@@ -10,6 +10,7 @@ use std::sync::Arc;
 use alluvium_cache::log::PartitionLog;
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::offset::LogOffsets;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicPartition;
 use futures::future::{BoxFuture, join_all};
 
@@ -140,7 +141,7 @@ async fn catch_up(
             }
         }
     }
-    if at_end.is_empty() {
+    if at_end.is_empty() || seeded_bug::is("follower-tells-end") {
         return;
     }
     let logs = at_end.iter().map(|(_, log)| Arc::clone(log)).collect();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use alluvium_metadata::topic_config;
 
 use super::settings::{Config, definitions};
+use super::value::MetadataLocation;
 
 /// Prefix of environment variables that are settings.
 const ENV_PREFIX: &str = "ALLUVIUM_";
@@ -118,6 +119,7 @@ pub fn load(
     for (key, value) in flags {
         loaded.apply(key, value, Source::Flag(key.clone()))?;
     }
+    loaded.apply_defaults_of_clusters();
     Ok(loaded)
 }
 
@@ -136,6 +138,17 @@ impl Loaded {
         }
         self.given.insert(key.to_owned(), origin);
         Ok(())
+    }
+
+    /// Where other brokers can take over, no partition should have to wait for a disk unless somebody wants it so.
+    fn apply_defaults_of_clusters(&mut self) {
+        if self.config.metadata == MetadataLocation::Embedded {
+            return;
+        }
+        for (name, value) in topic_config::CLUSTER_DEFAULTS {
+            let default = self.topic_defaults.entry((*name).to_owned());
+            default.or_insert_with(|| (*value).to_owned());
+        }
     }
 
     /// Kafka lets a broker set defaults for topics under names such as `log.retention.ms`.
@@ -319,6 +332,23 @@ mod tests {
             text.contains("num.partitions") && text.contains("whole number"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_cluster_does_not_wait_for_a_disk_unless_it_is_told_to() {
+        let durability = |flags: &[(&str, &str)]| {
+            let flags: Vec<_> = flags
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
+            let loaded = load(None, [], &flags).expect("loads");
+            loaded.topic_defaults.get("alluvium.durability").cloned()
+        };
+        let cluster = ("metadata", "etcd://localhost:2379");
+        assert_eq!(durability(&[]), None, "local, as the table has it");
+        assert_eq!(durability(&[cluster]).as_deref(), Some("object"));
+        let told = ("alluvium.durability", "local");
+        assert_eq!(durability(&[told, cluster]).as_deref(), Some("local"));
     }
 
     #[test]

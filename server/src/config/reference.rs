@@ -51,7 +51,17 @@ fn print_topic_defaults(out: &mut impl Write) -> io::Result<()> {
         if let Some(key) = definition.broker_synonym {
             comment(out, definition.documentation)?;
             writeln!(out, "# Of topics: {}.", definition.name)?;
-            writeln!(out, "{key} = {:?}", definition.default)?;
+            let in_clusters = topic_config::CLUSTER_DEFAULTS.iter();
+            let mut in_clusters = in_clusters.filter(|(name, _)| *name == definition.name);
+            match in_clusters.next() {
+                // Written out it would be the same for both.
+                Some((_, value)) => writeln!(
+                    out,
+                    "# {key} = {:?} # with etcd {value:?}",
+                    definition.default
+                )?,
+                None => writeln!(out, "{key} = {:?}", definition.default)?,
+            }
         }
     }
     Ok(())

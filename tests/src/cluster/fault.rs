@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Cluster;
 use super::node::Link;
+use super::{Cluster, SESSION};
 use crate::proxy;
 use crate::s3::{Latency, S3Fault};
 
@@ -12,6 +12,9 @@ use crate::s3::{Latency, S3Fault};
 const BUCKET_FAULTS_PER_MILLE: u32 = 300;
 /// What a slow link adds in each direction.
 const SLOW: Duration = Duration::from_millis(150);
+
+/// After how long requests arrive that are too late.
+const LATE: Duration = SESSION.saturating_mul(2);
 
 /// How a link fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +29,19 @@ pub enum Cut {
     Answers,
     /// Everything is late.
     Slow,
+    /// Requests arrive when the sender's session is long over.
+    Late,
 }
 
 impl Cut {
     /// Every way.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Reset,
         Self::Silence,
         Self::Requests,
         Self::Answers,
         Self::Slow,
+        Self::Late,
     ];
 
     fn link(self) -> proxy::Link {
@@ -45,6 +51,7 @@ impl Cut {
             Self::Requests => proxy::Link::LOSE_REQUESTS,
             Self::Answers => proxy::Link::LOSE_ANSWERS,
             Self::Slow => proxy::Link::late(SLOW),
+            Self::Late => proxy::Link::late_requests(LATE),
         }
     }
 }

@@ -19,7 +19,7 @@ use alluvium::config::Endpoint;
 use tempfile::TempDir;
 
 pub use self::fault::{BucketTrouble, Cut, Fault, Subject};
-pub use self::node::{Link, Node};
+pub use self::node::{Link, Node, rack};
 use crate::broker::{BrokerOptions, until};
 use crate::etcd::{ClusterOptions as EtcdOptions, EtcdCluster};
 use crate::s3::{S3Options, S3Server};

@@ -16,6 +16,9 @@ use crate::s3::S3Server;
 /// MiB of a small data folder: room for some files of the write-ahead log and the cache.
 const SMALL_DISK_MIB: u32 = 96;
 
+/// Racks among which brokers are spread.
+const RACKS: usize = 3;
+
 /// Longer than `shutdown.timeout.ms`.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -81,7 +84,7 @@ impl Node {
             .environment("AWS_ENDPOINT_URL", format!("http://{}", bucket.endpoint()))
             .set("metadata", format!("etcd://{}", endpoints.join(",")))
             .set("broker.id", number)
-            .set("rack", format!("rack-{}", number % 3))
+            .set("rack", rack(number))
             .prepare();
         let clients = Proxy::start(&broker.endpoint().to_string()).await;
         broker.set("advertised.listener", clients.endpoint());
@@ -223,6 +226,11 @@ impl Node {
     pub(super) fn ended_by_itself(&self) -> usize {
         self.ended_by_itself
     }
+}
+
+/// The rack of the broker of that number.
+pub fn rack(number: usize) -> String {
+    format!("rack-{}", number % RACKS)
 }
 
 /// Has the broker listen for other brokers, who reach it through a proxy.

@@ -106,6 +106,11 @@ fn partition(keys: &Keys, kv: &KeyValue) -> StoredPartition {
             index: tp.partition.0,
         },
         log_start: record.log_start.get(),
+        epochs: record
+            .epoch_history
+            .iter()
+            .map(|epoch| (epoch.leader_epoch.0, epoch.start.get()))
+            .collect(),
         tail: tail
             .map(|entry| {
                 let (broker, epoch) = (entry.broker_id.0, entry.broker_epoch.0);

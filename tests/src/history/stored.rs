@@ -1,4 +1,4 @@
-//! What is left in the metadata store and the bucket at the end (I24, I19).
+//! What is left in the metadata store and the bucket at the end (I24, I19, I15).
 //!
 //! `alluvium verify` reads every byte of what partitions refer to. This looks from the other side: at all commit logs,
 //! whether a partition refers to them or not, since an entry that nobody refers to is a record that nobody finds.
@@ -44,6 +44,8 @@ pub struct StoredPartition {
     pub partition: Partition,
     /// First offset still readable.
     pub log_start: i64,
+    /// Its leader epochs and where they begin, oldest first.
+    pub epochs: Vec<(i32, i64)>,
     /// The parts of commit logs that it names: broker, broker epoch, first and last place.
     pub tail: Vec<(i32, i64, u64, Option<u64>)>,
 }
@@ -65,6 +67,7 @@ pub fn check_stored(stored: &Stored, report: &mut Report) {
     }
     objects(&stored.commits, report);
     for partition in &stored.partitions {
+        epochs(partition, report);
         spans(partition, &logs, report);
     }
 }
@@ -130,6 +133,22 @@ fn objects(commits: &[StoredCommit], report: &mut Report) {
                     commit.broker,
                     commit.broker_epoch,
                     commit.seq
+                ),
+            );
+        }
+    }
+}
+
+/// Every opening raised the leader epoch: what was written under one ends where the next begins (I15).
+fn epochs(stored: &StoredPartition, report: &mut Report) {
+    for pair in stored.epochs.windows(2) {
+        let ((before, from), (after, to)) = (pair[0], pair[1]);
+        if after <= before || to <= from {
+            report.add(
+                "I15",
+                format!(
+                    "partition {} goes from leader epoch {before}, which begins at {from}, to {after}, which begins at {to}",
+                    stored.partition
                 ),
             );
         }

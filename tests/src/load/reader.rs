@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use alluvium_protocol::messages::FetchRequest;
-use alluvium_protocol::{ErrorCode, Message};
+use alluvium_protocol::{ErrorCode, Message, StrBytes};
 use tokio::time::{Instant, sleep};
 
 use super::caller::Caller;
 use super::router::{Broker, Found, Router, address};
 use super::{RETRY_AFTER, Shared};
 use crate::client::{FetchAnswer, Topic, fetch_request};
+use crate::cluster::rack;
 use crate::history::{Read, Recorder};
 use crate::workload::content;
 
@@ -33,6 +34,18 @@ pub(super) async fn fetch(
 ) -> Fetched {
     let version = FetchRequest::MAX_VERSION;
     let request = fetch_request(version, topic, index, offset, wait_ms);
+    send(caller, broker, topic, index, request).await
+}
+
+async fn send(
+    caller: &mut Caller,
+    broker: &Broker,
+    topic: &Topic,
+    index: i32,
+    request: FetchRequest,
+) -> Fetched {
+    let version = FetchRequest::MAX_VERSION;
+    let offset = request.topics[0].partitions[0].fetch_offset;
     let Ok(response) = caller.call(broker, &request, version).await else {
         return Fetched::NoAnswer;
     };
@@ -87,7 +100,11 @@ impl Reader {
         while !self.shared.is_stopping() {
             let pinned = self.pinned.and_then(|id| self.shared.router.broker(id));
             let served = match pinned {
-                Some(broker) => self.step(&mut caller, &broker).await,
+                // It says that it is of that broker's rack, and so reads there whoever leads.
+                Some(broker) => {
+                    let rack = rack(usize::try_from(broker.id).expect("from 1"));
+                    self.step(&mut caller, &broker, &rack).await
+                }
                 None => false,
             };
             if served {
@@ -95,7 +112,7 @@ impl Reader {
             }
             let partition = self.topic.partition(self.index);
             let is_read = match self.shared.router.leader(partition).await {
-                Found::Leader(leader) => self.step(&mut caller, &leader).await,
+                Found::Leader(leader) => self.step(&mut caller, &leader, "").await,
                 Found::Nobody | Found::NoTopic => false,
             };
             if !is_read {
@@ -105,10 +122,15 @@ impl Reader {
     }
 
     /// One fetch. Whether it was answered with records or the lack of them.
-    async fn step(&mut self, caller: &mut Caller, broker: &Broker) -> bool {
+    async fn step(&mut self, caller: &mut Caller, broker: &Broker, rack: &str) -> bool {
         let (from, partition) = (self.next, self.topic.partition(self.index));
         let began = self.shared.recorder.tick();
-        let fetched = fetch(caller, broker, &self.topic, self.index, from, WAIT_MS).await;
+        let version = FetchRequest::MAX_VERSION;
+        let request = FetchRequest {
+            rack_id: StrBytes::copy_of(rack),
+            ..fetch_request(version, &self.topic, self.index, from, WAIT_MS)
+        };
+        let fetched = send(caller, broker, &self.topic, self.index, request).await;
         let Fetched::Answer(answer) = fetched else {
             self.shared.router.forget(partition, broker.id);
             return false;

@@ -59,6 +59,11 @@ impl Link {
         Self::of(Mode::Delay(by), Mode::Delay(by))
     }
 
+    /// So much later on the way to the target.
+    pub const fn late_requests(by: Duration) -> Self {
+        Self::of(Mode::Delay(by), Mode::Pass)
+    }
+
     const fn of(requests: Mode, answers: Mode) -> Self {
         Self {
             requests,

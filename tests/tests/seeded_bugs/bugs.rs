@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use alluvium_common::seeded_bug::ALL;
 
 use super::plans::Plan::{
-    Frozen, LocalKills, LocalWithoutBucket, LostAnswersAndKills, LostCommits, ObjectKills,
-    RetriesWithoutBucket, SlowEtcdAndKills, UnevenBucket,
+    self, CutOff, CutPeers, LateEtcd, LocalKills, LocalWithoutBucket, LongKills,
+    LostAnswersAndKills, LostCommits, ObjectKills, RetriesWithoutBucket, SlowEtcdAndKills, Stops,
+    UnevenBucket,
 };
 use super::{caught, clean};
 
@@ -26,12 +27,18 @@ bugs! {
     ack_before_durable: "ack-before-durable" under ObjectKills breaks "I2";
     batch_not_uploaded: "batch-not-uploaded" under ObjectKills breaks "I2" "I8" "I24";
     commits_out_of_order: "commits-out-of-order" under UnevenBucket breaks "I24" "I2";
-    deadline_not_checked: "deadline-not-checked" under Frozen breaks "I2" "I12" "I13";
+    deadline_not_checked: "deadline-not-checked" under CutOff breaks "I12";
     duplicate_acked_early: "duplicate-acked-early" under RetriesWithoutBucket breaks "I2";
     duplicate_at_log_end: "duplicate-at-log-end" under LostAnswersAndKills breaks "I11";
-    fence_dropped: "fence-dropped" under Frozen breaks "I24" "I1" "I2";
+    epoch_not_raised: "epoch-not-raised" under ObjectKills breaks "I15";
+    fence_dropped: "fence-dropped" under LateEtcd breaks "I24" "I1" "I2";
+    first_commits_not_read: "first-commits-not-read" under ObjectKills breaks "I1" "I2" "I22" "I24";
+    follower_tells_end: "follower-tells-end" under CutPeers breaks "I12";
+    frozen_not_checked: "frozen-not-checked" under Stops breaks "I2" "I24";
+    group_offsets_forgotten: "group-offsets-forgotten" under ObjectKills breaks "I14";
     last_commit_not_read: "last-commit-not-read" under ObjectKills breaks "I1" "I2" "I24";
     latest_is_log_end: "latest-is-log-end" under ObjectKills breaks "I13";
+    moved_though_wal_set: "moved-though-wal-set" under LongKills breaks "I2";
     object_name_reused: "object-name-reused" under ObjectKills breaks "I24";
     offsets_answered_early: "offsets-answered-early" under SlowEtcdAndKills breaks "I14";
     producer_state_lost: "producer-state-lost" under LostAnswersAndKills breaks "I10";
@@ -40,6 +47,9 @@ bugs! {
     serve_above_watermark: "serve-above-watermark" under ObjectKills breaks "I13";
     stale_generation_accepted: "stale-generation-accepted" under ObjectKills breaks "I14";
     synced_before_written: "synced-before-written" under LocalKills breaks "I2";
+    tail_closed_too_early: "tail-closed-too-early" under Stops breaks "I2" "I24";
+    topic_id_reused: "topic-id-reused" under ObjectKills breaks "I23";
+    two_coordinators: "two-coordinators" under LateEtcd breaks "I14";
     unknown_commit_assumed: "unknown-commit-assumed" under LostCommits breaks "I2" "I24";
     wal_given_back_early: "wal-given-back-early" under LocalWithoutBucket breaks "I2";
     watermark_over_not_durable: "watermark-over-not-durable" under ObjectKills breaks "I2" "I1";
@@ -54,17 +64,7 @@ fn every_bug_is_tried() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_bug_all_plans_are_clean() {
-    for plan in [
-        ObjectKills,
-        LocalKills,
-        LocalWithoutBucket,
-        LostAnswersAndKills,
-        RetriesWithoutBucket,
-        UnevenBucket,
-        SlowEtcdAndKills,
-        LostCommits,
-        Frozen,
-    ] {
+    for plan in Plan::ALL {
         println!("{plan:?}");
         clean(plan).await;
     }

@@ -28,7 +28,7 @@ fn binary() -> Option<PathBuf> {
 }
 
 async fn run(plan: Plan, bug: &'static str) -> Option<Outcome> {
-    let mut trial = plan.trial()?;
+    let mut trial = plan.trial();
     let options = trial.setup.options.binary(&binary()?);
     trial.setup.options = options.environment(BUG_VARIABLE, bug);
     trial.setup.with_bugs = !bug.is_empty();

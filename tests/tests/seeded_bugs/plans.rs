@@ -7,8 +7,8 @@ use alluvium_tests::load::LoadOptions;
 use alluvium_tests::schedule::{Event, Schedule};
 use alluvium_tests::trial::Trial;
 
-/// Names how many brokers a cluster has here.
-const BROKERS_VARIABLE: &str = "ALLUVIUM_TEST_BROKERS";
+/// Enough for others to take over while one fails.
+const SEVERAL: usize = 3;
 /// A phase that takes longer does not end: a bug got it stuck.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,8 +31,16 @@ pub enum Plan {
     SlowEtcdAndKills,
     /// Requests to etcd are lost.
     LostCommits,
-    /// The leader is frozen beyond its lease and wakes up: needs others who take over.
-    Frozen,
+    /// Several brokers, each in turn cut off from etcd for longer than its session.
+    CutOff,
+    /// Several brokers, whose requests to etcd in turn arrive when their sessions are over.
+    LateEtcd,
+    /// Several brokers, each in turn cut off from the others.
+    CutPeers,
+    /// Several brokers, each in turn stopped in good order and started again.
+    Stops,
+    /// Several brokers, topics `local` whose log is seldom uploaded, and kills that outlast a session.
+    LongKills,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -50,25 +58,44 @@ fn kills(at: &[u64]) -> Vec<Event> {
         .collect()
 }
 
-fn brokers() -> usize {
-    std::env::var(BROKERS_VARIABLE)
-        .ok()
-        .map_or(1, |text| text.parse().expect("a number of brokers"))
+/// The same happens to each broker, one after the other.
+fn in_turn(first: u64, every: u64, lasting: u64, fault: impl Fn(usize) -> Fault) -> Vec<Event> {
+    let turns = (1..=SEVERAL).zip((0..).map(|turn| first + turn * every));
+    turns
+        .map(|(broker, at)| event(at, lasting, fault(broker)))
+        .collect()
+}
+
+/// Milliseconds.
+fn session() -> u64 {
+    u64::try_from(SESSION.as_millis()).expect("short")
 }
 
 impl Plan {
-    /// Nothing where there are too few brokers for it.
-    pub fn trial(self) -> Option<Trial> {
-        let is_possible = self != Self::Frozen || brokers() > 1;
-        if !is_possible {
-            eprintln!("skipped: needs several brokers ({BROKERS_VARIABLE})");
-            return None;
-        }
+    /// Every plan.
+    pub const ALL: [Self; 13] = [
+        Self::ObjectKills,
+        Self::LocalKills,
+        Self::LocalWithoutBucket,
+        Self::LostAnswersAndKills,
+        Self::RetriesWithoutBucket,
+        Self::UnevenBucket,
+        Self::SlowEtcdAndKills,
+        Self::LostCommits,
+        Self::CutOff,
+        Self::LateEtcd,
+        Self::CutPeers,
+        Self::Stops,
+        Self::LongKills,
+    ];
+
+    /// What is run.
+    pub fn trial(self) -> Trial {
         let class = match self {
-            Self::LocalKills | Self::LocalWithoutBucket => "local",
+            Self::LocalKills | Self::LocalWithoutBucket | Self::LongKills => "local",
             _ => "object",
         };
-        Some(Trial {
+        Trial {
             name: "",
             setup: self.setup(),
             load: LoadOptions {
@@ -78,16 +105,27 @@ impl Plan {
                 ..LoadOptions::of(class, 1)
             },
             schedule: Schedule::of(self.events()),
-        })
+        }
+    }
+
+    /// One, where only a restart is wanted: then it is known who is killed.
+    fn brokers(self) -> usize {
+        match self {
+            Self::CutOff | Self::LateEtcd | Self::CutPeers | Self::Stops | Self::LongKills => {
+                SEVERAL
+            }
+            _ => 1,
+        }
     }
 
     fn setup(self) -> Setup {
-        let setup = Setup::new(brokers());
+        let setup = Setup::new(self.brokers());
         match self {
             // Nothing is uploaded by time, and files are given back soon.
             Self::LocalWithoutBucket => setup
                 .set("wal.file.bytes", 64 << 10)
                 .set("segment.upload.ms", 200),
+            Self::LongKills => setup.set("segment.upload.ms", 3_000),
             Self::UnevenBucket => setup.set("segment.upload.waiting.ms", 5),
             _ => setup,
         }
@@ -135,14 +173,23 @@ impl Plan {
                 let lost = |at| event(at, 1_200, Fault::Cut(1, Link::Etcd, Cut::Requests));
                 with(vec![lost(500), lost(2_500)], kills(&[4_000]))
             }
-            Self::Frozen => {
-                let long = u64::try_from(SESSION.as_millis()).expect("short") * 2;
-                vec![
-                    event(100, 2 * long, Fault::Bucket(Slow)),
-                    event(500, long, Fault::Freeze(1)),
-                    event(1_000 + long, long, Fault::Freeze(2)),
-                ]
+            Self::CutOff => {
+                let cut = |broker| Fault::Cut(broker, Link::Etcd, Cut::Silence);
+                in_turn(500, 2 * session() + 1_000, 2 * session(), cut)
             }
+            Self::LateEtcd => {
+                let late = |broker| Fault::Cut(broker, Link::Etcd, Cut::Late);
+                in_turn(500, 3 * session(), session() / 2, late)
+            }
+            Self::CutPeers => {
+                let cut = |broker| Fault::Cut(broker, Link::Peers, Cut::Silence);
+                in_turn(500, session(), session(), cut)
+            }
+            Self::Stops => with(
+                vec![event(100, 15_000, Fault::Bucket(Slow))],
+                in_turn(500, 5_000, 1_000, Fault::Stop),
+            ),
+            Self::LongKills => in_turn(1_500, 3 * session(), 2 * session(), Fault::Kill),
         }
     }
 }

@@ -32,19 +32,24 @@ fn orderly() -> Stored {
         partitions: vec![StoredPartition {
             partition: PARTITION,
             log_start: 0,
+            epochs: vec![(0, 0), (2, 9)],
             tail: vec![(1, 5, 0, Some(1)), (1, 8, 0, None)],
         }],
     }
 }
 
 fn broken(change: impl FnOnce(&mut Stored)) {
+    breaks("I24", change);
+}
+
+fn breaks(invariant: &str, change: impl FnOnce(&mut Stored)) {
     let mut stored = orderly();
     let mut report = Report::default();
     check_stored(&stored, &mut report);
     report.assert_clean();
     change(&mut stored);
     check_stored(&stored, &mut report);
-    assert!(report.violates("I24"));
+    assert!(report.violates(invariant));
 }
 
 #[test]
@@ -53,6 +58,17 @@ fn a_commit_log_with_a_gap() {
         stored.commits[1].spans.clear();
         stored.commits[1].seq = 2;
     });
+}
+
+#[test]
+fn a_leader_epoch_that_was_not_raised() {
+    for epochs in [
+        vec![(2, 0), (2, 9)],
+        vec![(3, 0), (2, 9)],
+        vec![(0, 9), (2, 9)],
+    ] {
+        breaks("I15", |stored| stored.partitions[0].epochs = epochs);
+    }
 }
 
 #[test]

@@ -1,78 +1,17 @@
-//! A cluster on this machine: brokers, a real etcd, an S3 server in memory. Started by `tests/cluster`.
-//!
-//! ```text
-//! local-cluster up    [--brokers 3]   runs until it is interrupted, and says how to use it
-//! local-cluster show  [--brokers 3]   producers and consumers go on while brokers are killed, drained and added
-//! ```
+//! Producers and consumers go on while brokers are killed, drained and added.
 
 use std::time::Duration;
 
-use alluvium_tests::cluster::{Cluster, Setup};
+use alluvium_tests::cluster::Cluster;
 use alluvium_tests::history::{Recorder, check};
 use alluvium_tests::load::{Load, LoadOptions, LoadTopic};
 use alluvium_tests::workload::ProducerKind;
-use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
+
+use super::setup;
 
 /// How long a broker stays dead, and how long the load goes on after everything that was done.
 const PAUSE: Duration = Duration::from_secs(6);
-
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let brokers = match words.get(1..) {
-        None | Some([]) => 3,
-        Some(["--brokers", count]) => count.parse().context("--brokers takes a number")?,
-        Some(other) => {
-            bail!("unknown arguments {other:?}; usage: local-cluster up|show [--brokers N]")
-        }
-    };
-    match words.first() {
-        None | Some(&"up") => up(brokers).await,
-        Some(&"show") => show(brokers).await,
-        Some(other) => {
-            bail!("unknown command {other:?}; usage: local-cluster up|show [--brokers N]")
-        }
-    }
-}
-
-fn setup(brokers: usize) -> Setup {
-    Setup::new(brokers).set("alluvium.durability", "object")
-}
-
-fn bootstrap(cluster: &Cluster) -> String {
-    let endpoints: Vec<_> = cluster
-        .endpoints()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    endpoints.join(",")
-}
-
-async fn up(brokers: usize) -> anyhow::Result<()> {
-    let mut cluster = setup(brokers).start().await;
-    println!("{brokers} brokers are ready, over a real etcd and an S3 server in memory.\n");
-    println!("  export ALLUVIUM_BOOTSTRAP={}", bootstrap(&cluster));
-    println!("  alluvium broker list");
-    println!("  echo hello | alluvium produce greetings");
-    println!("  alluvium consume greetings --from-beginning --count 1\n");
-    for node in cluster.nodes() {
-        let (number, process) = (node.number(), node.broker().process_id());
-        println!("broker {number}: {}, process {process}", node.endpoint());
-    }
-    println!(
-        "\nA broker that is killed is started again. Ctrl-C ends everything, the data included."
-    );
-    loop {
-        tokio::select! {
-            ended = tokio::signal::ctrl_c() => break ended?,
-            () = sleep(Duration::from_secs(2)) => cluster.supervise(),
-        }
-    }
-    cluster.terminate().await;
-    Ok(())
-}
 
 /// What happens to a running load, told line by line.
 struct Show {
@@ -169,7 +108,8 @@ impl Show {
     }
 }
 
-async fn show(brokers: usize) -> anyhow::Result<()> {
+/// The show.
+pub async fn run(brokers: usize) -> anyhow::Result<()> {
     let recorder = Recorder::default();
     let cluster = setup(brokers).start().await;
     let options = LoadOptions {

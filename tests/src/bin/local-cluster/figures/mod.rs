@@ -1,0 +1,72 @@
+//! What a cluster costs and how long things take, measured from outside and printed as a table.
+
+mod commits;
+mod latency;
+mod reads;
+mod routes;
+mod take_over;
+
+use std::time::Duration;
+
+use alluvium_tests::broker::BrokerOptions;
+use alluvium_tests::cluster::{Cluster, Setup};
+
+/// One line of the table.
+struct Row {
+    what: String,
+    target: &'static str,
+    measured: String,
+}
+
+fn row(what: impl Into<String>, target: &'static str, measured: impl Into<String>) -> Row {
+    Row {
+        what: what.into(),
+        target,
+        measured: measured.into(),
+    }
+}
+
+/// Brokers with the settings that users have, but for the shortest session and topics of class `object`.
+async fn start(brokers: usize) -> Cluster {
+    let options = BrokerOptions::new()
+        .set("broker.session.timeout.ms", 3_000)
+        .set("alluvium.durability", "object");
+    let setup = Setup {
+        options,
+        ..Setup::new(brokers)
+    };
+    setup.start().await
+}
+
+/// Measures everything and prints the table.
+pub async fn run(brokers: usize) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for partitions in [1, 10_000] {
+        rows.push(tell(commits::measure(brokers, partitions).await?));
+    }
+    rows.push(tell(latency::measure(brokers).await?));
+    for (partitions, readers) in [(1, 1), (1, 10), (1_000, 1), (1_000, 10)] {
+        rows.push(tell(reads::measure(brokers, partitions, readers).await?));
+    }
+    rows.push(tell(take_over::measure(brokers, 10_000).await?));
+    println!("\n| What | Target | Measured |\n|---|---|---|");
+    for Row {
+        what,
+        target,
+        measured,
+    } in rows
+    {
+        println!("| {what} | {target} | {measured} |");
+    }
+    Ok(())
+}
+
+/// Long work shows progress.
+fn tell(row: Row) -> Row {
+    println!("{}: {}", row.what, row.measured);
+    row
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
+}
