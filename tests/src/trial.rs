@@ -55,6 +55,7 @@ impl Trial {
     /// Runs it to the end.
     pub async fn run(self) -> Outcome {
         let recorder = Recorder::default();
+        let with_bugs = self.setup.with_bugs;
         let mut cluster = self.setup.start().await;
         let load = Load::start(&cluster, &self.load, &recorder).await;
         load.progress(WARM_UP).await;
@@ -68,12 +69,27 @@ impl Trial {
         Load::read_all(&topics, &cluster, self.load.patience, &recorder).await;
         let mut report = check(&recorder.take());
         audit(&mut cluster, &mut report).await;
+        if !report.is_clean() && !with_bugs {
+            keep_logs(&cluster, self.schedule.seed);
+        }
         Outcome {
             name: self.name,
             schedule: self.schedule,
             report,
             longest_gap,
             ended_by_themselves: cluster.ended_by_themselves(),
+        }
+    }
+}
+
+/// Writes what the brokers have logged where it outlives the test, and says where.
+fn keep_logs(cluster: &Cluster, seed: u64) {
+    for node in cluster.nodes() {
+        let name = format!("alluvium-trial-{seed}-broker-{}.log", node.number());
+        let path = std::env::temp_dir().join(name);
+        match std::fs::write(&path, node.broker().log().text()) {
+            Ok(()) => println!("log of broker {}: {}", node.number(), path.display()),
+            Err(error) => println!("{} cannot be written: {error}", path.display()),
         }
     }
 }
@@ -111,6 +127,11 @@ impl fmt::Display for Outcome {
             self.ended_by_themselves
         )
     }
+}
+
+/// Whether a long run was asked for, by saying how many rounds.
+pub fn is_soak() -> bool {
+    number(ROUNDS_VARIABLE).is_some()
 }
 
 /// Seeds of the schedules of this run: so many, or the one that is to be run again. Each is told before it is used.

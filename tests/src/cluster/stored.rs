@@ -1,7 +1,10 @@
 //! All commit logs and the footers of their objects, read past the brokers.
 
+use std::collections::{BTreeMap, HashMap};
+
+use alluvium_metadata::commit_log::{LogEntry, drop_covered};
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{CommitRecord, FoldRecord, PartitionRecord};
+use alluvium_metadata::model::{FoldRecord, PartitionRecord};
 use alluvium_metadata::store::{KeyValue, MetadataStoreExt};
 use alluvium_metadata::value;
 use alluvium_segment::fold_object::{FoldIndex, FoldedCommit};
@@ -23,32 +26,56 @@ impl Cluster {
         let (_, commits) = store.list(keys.all_commits()).await.expect("etcd answers");
         let (_, partitions) = store.list(keys.partitions()).await.expect("etcd answers");
         Stored {
-            commits: commits
-                .iter()
-                .flat_map(|kv| entry(&keys, kv, &self.s3))
+            commits: logs(&keys, &commits)
+                .into_iter()
+                .flat_map(|(log, entries)| commits_of(log, entries, &self.s3))
                 .collect(),
             partitions: partitions.iter().map(|kv| partition(&keys, kv)).collect(),
         }
     }
 }
 
-/// The commits that an entry of a log stands for: one, or those that were folded into it.
-fn entry(keys: &Keys, kv: &KeyValue, s3: &S3Server) -> Vec<StoredCommit> {
-    let (broker, epoch, seq) = keys.parse_commit(&kv.key).expect("a commit's key");
-    let log = (broker.0, epoch.0);
-    if let Ok(fold) = value::decode::<FoldRecord>(&kv.value) {
-        let folded = folded(&fold, s3).into_iter();
-        return folded
-            .map(|(seq, commit)| {
-                let footer = footer(&commit.object_key, commit.size_bytes, s3);
-                // Of how often the key was written nothing is known any more.
-                stored(log, seq, 1, &commit.object_key, footer)
-            })
-            .collect();
+/// A commit log: broker and session.
+type Log = (i32, i64);
+
+/// The entries of each log, in order, and how often the key of each was written.
+fn logs(keys: &Keys, kvs: &[KeyValue]) -> BTreeMap<Log, Vec<(LogEntry, u64)>> {
+    let mut logs: BTreeMap<Log, Vec<_>> = BTreeMap::new();
+    for kv in kvs {
+        let (broker, epoch, seq) = keys.parse_commit(&kv.key).expect("a commit's key");
+        let entry = LogEntry::decode(seq, &kv.value).expect("a commit or a fold");
+        let log = logs.entry((broker.0, epoch.0)).or_default();
+        log.push((entry, kv.version));
     }
-    let record: CommitRecord = value::decode(&kv.value).expect("a commit");
-    let footer = footer(&record.object_key, record.size_bytes, s3);
-    vec![stored(log, seq, kv.version, &record.object_key, footer)]
+    logs
+}
+
+/// The commits that the entries of a log stand for. A commit that reached etcd once more, long after its answer was given
+/// up and its entry was folded, counts once, as it does for brokers.
+fn commits_of(log: Log, entries: Vec<(LogEntry, u64)>, s3: &S3Server) -> Vec<StoredCommit> {
+    let writes: HashMap<u64, u64> = entries
+        .iter()
+        .map(|(entry, writes)| (entry.last_seq(), *writes))
+        .collect();
+    let entries = entries.into_iter().map(|(entry, _)| entry).collect();
+    let counted = drop_covered(entries).into_iter();
+    let commits = counted.flat_map(|entry| match entry {
+        LogEntry::Fold(fold) => {
+            let folded = folded(&fold, s3).into_iter();
+            // Of how often the key was written nothing is known any more.
+            let folded = folded.map(|(seq, commit)| (seq, 1, commit.object_key, commit.size_bytes));
+            folded.collect()
+        }
+        LogEntry::Commit { seq, record } => {
+            vec![(seq, writes[&seq], record.object_key, record.size_bytes)]
+        }
+    });
+    commits
+        .map(|(seq, writes, object_key, size_bytes)| {
+            let footer = footer(&object_key, size_bytes, s3);
+            stored(log, seq, writes, &object_key, footer)
+        })
+        .collect()
 }
 
 /// What a fold stands for; a fold that is not whole stands for nothing, and leaves a gap.
@@ -62,7 +89,7 @@ fn folded(fold: &FoldRecord, s3: &S3Server) -> Vec<(u64, FoldedCommit)> {
 }
 
 fn stored(
-    (broker, broker_epoch): (i32, i64),
+    (broker, broker_epoch): Log,
     seq: u64,
     writes: u64,
     object: &ObjectKey,

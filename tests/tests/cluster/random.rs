@@ -6,25 +6,26 @@ use alluvium_tests::cluster::{Link, Setup};
 use alluvium_tests::etcd::skipped;
 use alluvium_tests::load::LoadOptions;
 use alluvium_tests::schedule::{Kind, Shape};
-use alluvium_tests::trial::{Trial, seeds};
+use alluvium_tests::trial::{Trial, is_soak, seeds};
 
 use super::{brokers, setup};
 
 /// Schedules of an ordinary run, each of some seconds.
 const ROUNDS: usize = 1;
 const LENGTH: Duration = Duration::from_secs(8);
-/// With more than one round asked for, schedules are longer too.
+/// Where rounds are asked for, schedules are longer too.
 const LENGTH_OF_A_SOAK: Duration = Duration::from_secs(25);
+/// Pause of a producer between two batches in a soak: it is faults that are wanted, and several soaks at a time.
+const PACE_OF_A_SOAK: Duration = Duration::from_millis(40);
 
 async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: &[Kind]) {
     let seeds = seeds(ROUNDS);
+    let is_soak = is_soak();
     for seed in &seeds {
+        let load = LoadOptions::of(class, *seed);
         let shape = Shape {
             etcd_members: setup.etcd_members,
-            length: match seeds.len() {
-                ROUNDS => LENGTH,
-                _ => LENGTH_OF_A_SOAK,
-            },
+            length: if is_soak { LENGTH_OF_A_SOAK } else { LENGTH },
             kinds: [kinds, &among_brokers(setup.rpc)].concat(),
             ..Shape::new(brokers())
         };
@@ -34,7 +35,10 @@ async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: 
                 seed: *seed,
                 ..setup.clone()
             },
-            load: LoadOptions::of(class, *seed),
+            load: LoadOptions {
+                pace: if is_soak { PACE_OF_A_SOAK } else { load.pace },
+                ..load
+            },
             schedule: shape.schedule(*seed),
         };
         println!("{name}: seed {seed}: {}", trial.schedule);

@@ -74,7 +74,7 @@ async fn sample(cluster: &Cluster) -> anyhow::Result<Sample> {
     let status: serde_json::Value = serde_json::from_str(&status)?;
     let status = &status[0]["Status"];
     let number = |name: &str| status[name].as_u64().context("a number");
-    let count = ["get", "", "--from-key", "--count-only", "--write-out=json"];
+    let count = ["get", "/", "--prefix", "--limit=1", "--write-out=json"];
     let count: serde_json::Value = serde_json::from_str(&etcd.ctl_ok(&count).await)?;
     Ok(Sample {
         keys: count["count"].as_u64().unwrap_or(0),

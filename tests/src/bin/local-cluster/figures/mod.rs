@@ -2,6 +2,7 @@
 
 mod commits;
 mod latency;
+mod outages;
 mod reads;
 mod routes;
 mod take_over;
@@ -49,6 +50,9 @@ pub async fn run(brokers: usize) -> anyhow::Result<()> {
         rows.push(tell(reads::measure(brokers, partitions, readers).await?));
     }
     rows.push(tell(take_over::measure(brokers, 10_000).await?));
+    for outage in [outages::Outage::Etcd, outages::Outage::Bucket] {
+        rows.push(tell(outages::measure(brokers, outage).await?));
+    }
     println!("\n| What | Target | Measured |\n|---|---|---|");
     for Row {
         what,
