@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_cache::tail::TailBudget;
+use alluvium_common::error::ErrorKind;
 use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::model::{Opener, WalHolder};
@@ -41,6 +42,17 @@ pub enum StartError {
     /// A thread of the start panicked, which it has reported.
     #[error("start-up was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl StartError {
+    /// What to do next. Others may change partitions while a broker that was gone for a moment starts.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Changed { .. } => ErrorKind::Retry,
+            Self::Recovery(error) => error.kind(),
+            Self::Wal(_) | Self::Replay(_) | Self::Interrupted(_) => ErrorKind::GiveUp,
+        }
+    }
 }
 
 /// What a broker starts its write path with.

@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use alluvium_common::error::ErrorKind;
+use alluvium_ingest::recovery::StartError;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -16,6 +18,10 @@ use crate::wiring::{self, End, Running};
 /// lacks a broker meanwhile; but not so short that a store that is away is hammered.
 const REJOIN_PAUSE: Duration = Duration::from_secs(1);
 
+/// Attempts at the first start, when what keeps it is expected to pass: enough for a session to end and a plan to be
+/// carried out, few enough that a supervisor is told of what does not pass.
+const STARTS_MAX: usize = 20;
+
 /// Runs a broker until it is told to stop. One that has lost its session, because it was frozen or cut off for longer
 /// than that lasts, starts anew in the same process: it can do nothing any more in the old one (F2).
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -23,7 +29,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     start_logging(&loaded.config)?;
     // Installed first, so that a signal during a long recovery ends the process cleanly too.
     let mut signals = Signals::new()?;
-    let Some(first) = signals.or_end(wiring::start(loaded.clone())).await else {
+    let Some(first) = signals.or_end(first_start(&loaded)).await else {
         return Ok(());
     };
     let mut running = first?;
@@ -41,6 +47,28 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         };
         running = rejoined;
     }
+}
+
+/// What is wrong with settings or surroundings is told at once. What only comes of others who go on meanwhile, as when
+/// this broker was gone for a moment and its partitions are just being given away, is tried again.
+async fn first_start(loaded: &Loaded) -> anyhow::Result<Running> {
+    for _ in 1..STARTS_MAX {
+        match wiring::start(loaded.clone()).await {
+            Err(error) if comes_of_others(&error) => warn!(
+                error = format!("{error:#}"),
+                "not started yet; trying again"
+            ),
+            started => return started,
+        }
+        tokio::time::sleep(REJOIN_PAUSE).await;
+    }
+    wiring::start(loaded.clone()).await
+}
+
+fn comes_of_others(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    let start_error = causes.find_map(|cause| cause.downcast_ref::<StartError>());
+    start_error.is_some_and(|error| matches!(error.kind(), ErrorKind::Retry | ErrorKind::Fenced))
 }
 
 /// Tries for as long as it takes: what was there before will be there again.

@@ -48,7 +48,7 @@ bugs! {
     stale_generation_accepted: "stale-generation-accepted" under ObjectKills breaks "I14";
     synced_before_written: "synced-before-written" under LocalKills breaks "I2";
     tail_closed_too_early: "tail-closed-too-early" under Stops breaks "I2" "I24";
-    topic_id_reused: "topic-id-reused" under ObjectKills breaks "I23";
+    topic_id_reused: "topic-id-reused" under LocalKills breaks "I23";
     two_coordinators: "two-coordinators" under LateEtcd breaks "I14";
     unknown_commit_assumed: "unknown-commit-assumed" under LostCommits breaks "I2" "I24";
     wal_given_back_early: "wal-given-back-early" under LocalWithoutBucket breaks "I2";

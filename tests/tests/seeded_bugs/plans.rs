@@ -179,7 +179,7 @@ impl Plan {
             }
             Self::LateEtcd => {
                 let late = |broker| Fault::Cut(broker, Link::Etcd, Cut::Late);
-                in_turn(500, 3 * session(), session() / 2, late)
+                in_turn(500, 4 * session(), session() * 3 / 2, late)
             }
             Self::CutPeers => {
                 let cut = |broker| Fault::Cut(broker, Link::Peers, Cut::Silence);
