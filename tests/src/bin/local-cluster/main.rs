@@ -3,8 +3,10 @@
 //! ```text
 //! local-cluster up      [--brokers 3]   runs until it is interrupted, and says how to use it
 //! local-cluster show    [--brokers 3]   producers and consumers go on while brokers are killed, drained and added
-//! local-cluster figures [--brokers 3]   measures what a cluster costs, as a table
-//! local-cluster steady  [--brokers 3] [--minutes 60]   how large the metadata is in the course of time
+//! local-cluster figures [--brokers 3] [--only commits|latency|reads|take-over|outages]
+//!                                       measures what a cluster costs, as a table
+//! local-cluster steady  [--brokers 3] [--minutes 60]
+//!                                       how large the metadata is in the course of time
 //! ```
 
 mod figures;
@@ -17,12 +19,14 @@ use alluvium_tests::cluster::{Cluster, Setup};
 use anyhow::{Context, bail};
 use tokio::time::sleep;
 
-const USAGE: &str = "usage: local-cluster up|show|figures|steady [--brokers N] [--minutes N]";
+const USAGE: &str =
+    "usage: local-cluster up|show|figures|steady [--brokers N] [--minutes N] [--only NAME]";
 
 /// What the command line may say besides the command.
 struct Arguments {
     brokers: usize,
     minutes: u64,
+    only: Option<String>,
 }
 
 impl Arguments {
@@ -30,6 +34,7 @@ impl Arguments {
         let mut arguments = Self {
             brokers: 3,
             minutes: 60,
+            only: None,
         };
         for pair in words.chunks(2) {
             match pair {
@@ -39,6 +44,7 @@ impl Arguments {
                 ["--minutes", count] => {
                     arguments.minutes = count.parse().context("--minutes takes a number")?;
                 }
+                ["--only", name] => arguments.only = Some((*name).to_owned()),
                 other => bail!("unknown arguments {other:?}; {USAGE}"),
             }
         }
@@ -51,11 +57,15 @@ async fn main() -> anyhow::Result<()> {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let (command, rest) = words.split_first().unwrap_or((&"up", &[]));
-    let Arguments { brokers, minutes } = Arguments::parse(rest)?;
+    let Arguments {
+        brokers,
+        minutes,
+        only,
+    } = Arguments::parse(rest)?;
     match *command {
         "up" => up(brokers).await,
         "show" => show::run(brokers).await,
-        "figures" => figures::run(brokers).await,
+        "figures" => figures::run(brokers, only.as_deref()).await,
         "steady" => steady::run(brokers, minutes).await,
         other => bail!("unknown command {other:?}; {USAGE}"),
     }

@@ -51,7 +51,7 @@ pub async fn measure(brokers: usize, partitions: i32) -> anyhow::Result<Row> {
             let batch = routes::batch_of_bytes(100);
             let mut written = 0;
             while Instant::now() < until {
-                routes::write(&mut client, &topic, &led, &batch).await?;
+                routes::write(&mut client, &topic, &led, &batch, 1).await?;
                 written += led.len();
             }
             anyhow::Ok(written)

@@ -74,7 +74,7 @@ async fn produce(
         };
         let (topic, batch) = (topic.clone(), batch.clone());
         waiting.spawn(async move {
-            routes::write(&mut client, &topic, &[index], &batch).await?;
+            routes::write(&mut client, &topic, &[index], &batch, 1).await?;
             anyhow::Ok((client, due.elapsed()))
         });
     }

@@ -39,19 +39,37 @@ async fn start(brokers: usize) -> Cluster {
     setup.start().await
 }
 
-/// Measures everything and prints the table.
-pub async fn run(brokers: usize) -> anyhow::Result<()> {
+/// Measures one subject, or all of them, and prints a table.
+pub async fn run(brokers: usize, only: Option<&str>) -> anyhow::Result<()> {
+    let names = ["commits", "latency", "reads", "take-over", "outages"];
+    if let Some(other) = only.filter(|only| !names.contains(only)) {
+        anyhow::bail!(
+            "there are no figures named {other}, but {}",
+            names.join(", ")
+        );
+    }
+    let wanted = |name| only.is_none_or(|only| only == name);
     let mut rows = Vec::new();
-    for partitions in [1, 10_000] {
-        rows.push(tell(commits::measure(brokers, partitions).await?));
+    if wanted("commits") {
+        for partitions in [1, 10_000] {
+            rows.push(tell(commits::measure(brokers, partitions).await?));
+        }
     }
-    rows.push(tell(latency::measure(brokers).await?));
-    for (partitions, readers) in [(1, 1), (1, 10), (1_000, 1), (1_000, 10)] {
-        rows.push(tell(reads::measure(brokers, partitions, readers).await?));
+    if wanted("latency") {
+        rows.push(tell(latency::measure(brokers).await?));
     }
-    rows.push(tell(take_over::measure(brokers, 10_000).await?));
-    for outage in [outages::Outage::Etcd, outages::Outage::Bucket] {
-        rows.push(tell(outages::measure(brokers, outage).await?));
+    if wanted("reads") {
+        for (partitions, readers) in [(1, 1), (1, 10), (1_000, 1), (1_000, 10)] {
+            rows.push(tell(reads::measure(brokers, partitions, readers).await?));
+        }
+    }
+    if wanted("take-over") {
+        rows.push(tell(take_over::measure(brokers, 10_000).await?));
+    }
+    if wanted("outages") {
+        for outage in [outages::Outage::Etcd, outages::Outage::Bucket] {
+            rows.push(tell(outages::measure(brokers, outage).await?));
+        }
     }
     println!("\n| What | Target | Measured |\n|---|---|---|");
     for Row {

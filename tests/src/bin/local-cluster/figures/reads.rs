@@ -16,19 +16,17 @@ pub async fn measure(brokers: usize, partitions: i32, readers: usize) -> anyhow:
     let (topic, led) = routes::create(&cluster, "reads", partitions).await?;
     let batch = routes::batch_of_bytes(BATCH_BYTES);
     let rounds = TOTAL_BYTES / BATCH_BYTES / partitions as usize;
-    for _ in 0..rounds {
-        let mut writers = JoinSet::new();
-        for (broker, led) in led.clone() {
-            let (endpoint, topic) = (routes::endpoint(&cluster, broker), topic.clone());
-            let batch = batch.clone();
-            writers.spawn(async move {
-                let mut client = Client::connect(&endpoint).await;
-                routes::write(&mut client, &topic, &led, &batch).await
-            });
-        }
-        while let Some(written) = writers.join_next().await {
-            written??;
-        }
+    let mut writers = JoinSet::new();
+    for (broker, led) in led {
+        let (endpoint, topic) = (routes::endpoint(&cluster, broker), topic.clone());
+        let batch = batch.clone();
+        writers.spawn(async move {
+            let mut client = Client::connect(&endpoint).await;
+            routes::write(&mut client, &topic, &led, &batch, rounds).await
+        });
+    }
+    while let Some(written) = writers.join_next().await {
+        written??;
     }
     // Nothing is left in memory, and there is no disk cache by default.
     let failed = cluster.terminate().await;

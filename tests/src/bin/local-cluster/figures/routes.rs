@@ -1,6 +1,6 @@
 //! Who leads the partitions of a topic, and requests that write to many of them at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use alluvium::config::Endpoint;
@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep};
 
 /// Partitions that one request writes to at most.
 const PARTITIONS_PER_REQUEST: usize = 500;
+/// Requests sent before the answer to the first of them is waited for.
+const REQUESTS_UNDER_WAY: usize = 64;
 /// How long a new topic may take until all its partitions are led.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -78,24 +80,37 @@ pub fn batch_of_bytes(bytes: usize) -> Bytes {
     batch(&[&value])
 }
 
-/// Writes `batch` to each of `partitions`, in as few requests as may be, and waits for all answers.
+/// Writes `batch` to each of `partitions`, `rounds` times, in as few requests as may be, and waits for all answers.
 pub async fn write(
     client: &mut Client,
     topic: &Topic,
     partitions: &[i32],
     batch: &Bytes,
+    rounds: usize,
 ) -> anyhow::Result<()> {
-    for some in partitions.chunks(PARTITIONS_PER_REQUEST) {
-        let batches = some.iter().map(|index| (*index, batch.clone())).collect();
-        let request: ProduceRequest = produce_request(BY_ID, ALL, topic, batches);
-        let answer = client.try_call(&request, BY_ID).await?;
-        let answers = answer
-            .responses
-            .iter()
-            .flat_map(|one| &one.partition_responses);
-        for one in answers {
-            ensure!(one.error_code == 0, "produce: {:?}", one.error_message);
+    let mut under_way = VecDeque::new();
+    for _ in 0..rounds {
+        for some in partitions.chunks(PARTITIONS_PER_REQUEST) {
+            if under_way.len() == REQUESTS_UNDER_WAY {
+                receive(client, &mut under_way).await?;
+            }
+            let batches = some.iter().map(|index| (*index, batch.clone())).collect();
+            let request = produce_request(BY_ID, ALL, topic, batches);
+            under_way.push_back(client.send(&request, BY_ID).await?);
         }
+    }
+    while !under_way.is_empty() {
+        receive(client, &mut under_way).await?;
+    }
+    Ok(())
+}
+
+async fn receive(client: &mut Client, under_way: &mut VecDeque<i32>) -> anyhow::Result<()> {
+    let id = under_way.pop_front().context("a request under way")?;
+    let answer = client.receive::<ProduceRequest>(id, BY_ID).await?;
+    let answers = answer.responses.iter();
+    for one in answers.flat_map(|one| &one.partition_responses) {
+        ensure!(one.error_code == 0, "produce: {:?}", one.error_message);
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub async fn measure(brokers: usize, partitions: i32) -> anyhow::Result<Row> {
         let batch = batch.clone();
         writers.spawn(async move {
             let mut client = Client::connect(&endpoint).await;
-            routes::write(&mut client, &topic, &led, &batch).await
+            routes::write(&mut client, &topic, &led, &batch, 1).await
         });
     }
     while let Some(written) = writers.join_next().await {
