@@ -102,7 +102,7 @@ pub const ALL: [(&str, &str); 29] = [
     ),
     (
         "two-coordinators",
-        "a group coordinator writes without comparing that it still is",
+        "a group coordinator goes on when another has been named",
     ),
     (
         "unknown-commit-assumed",

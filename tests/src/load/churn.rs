@@ -28,7 +28,8 @@ const NUMBER: u32 = 1 << 20;
 /// Batches of one life.
 const BATCHES: u64 = 5;
 const CREATE_VERSION: i16 = 7;
-const DELETE_VERSION: i16 = 5;
+/// The first that names topics so that an id could stand in their place.
+const DELETE_VERSION: i16 = 6;
 const METADATA_VERSION: i16 = 12;
 /// The last version of Fetch that names topics by name.
 const FETCH_BY_NAME: i16 = 12;

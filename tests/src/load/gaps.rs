@@ -21,12 +21,19 @@ struct Gap {
 }
 
 impl Gaps {
+    /// `what` must succeed, though it has not yet.
+    pub(super) fn expect(&self, what: &str, partition: Option<Partition>) {
+        let last = Instant::now();
+        let longest = Duration::ZERO;
+        let mut by_name = self.by_name.lock();
+        by_name
+            .entry(name(what, partition))
+            .or_insert(Gap { last, longest });
+    }
+
     /// `what` has succeeded, on `partition` if it is about one.
     pub(super) fn done(&self, what: &str, partition: Option<Partition>) {
-        let name = match partition {
-            Some(partition) => format!("{what} {partition}"),
-            None => what.to_owned(),
-        };
+        let name = name(what, partition);
         let now = Instant::now();
         let mut by_name = self.by_name.lock();
         let gap = by_name.entry(name).or_insert(Gap {
@@ -37,7 +44,7 @@ impl Gaps {
         gap.last = now;
     }
 
-    /// Everything that has succeeded once.
+    /// Everything that has succeeded once, or must.
     pub fn names(&self) -> Vec<String> {
         self.by_name.lock().keys().cloned().collect()
     }
@@ -62,5 +69,12 @@ impl Gaps {
             .map(|(_, gap)| gap.longest)
             .max()
             .unwrap_or_default()
+    }
+}
+
+fn name(what: &str, partition: Option<Partition>) -> String {
+    match partition {
+        Some(partition) => format!("{what} {partition}"),
+        None => what.to_owned(),
     }
 }

@@ -165,9 +165,32 @@ impl Load {
             lanes: JoinSet::new(),
             others: JoinSet::new(),
         };
+        load.expect(options);
         load.start_lanes(options);
         load.start_others(options, cluster.nodes().len());
         load
+    }
+
+    /// What the load does that never succeeds would else not be missed.
+    fn expect(&self, options: &LoadOptions) {
+        let gaps = &self.shared.gaps;
+        for (place, (topic, partitions)) in self.topics.iter().enumerate() {
+            for partition in (0..*partitions).map(|index| topic.partition(index)) {
+                let is_in_group = place == 0 && options.members > 0;
+                let whats = [
+                    ("produce", !options.producers.is_empty()),
+                    ("fetch", true),
+                    ("list offsets", true),
+                    ("commit offset", is_in_group),
+                ];
+                for (what, _) in whats.iter().filter(|(_, is_done)| *is_done) {
+                    gaps.expect(what, Some(partition));
+                }
+            }
+        }
+        if options.churn {
+            gaps.expect("topics", None);
+        }
     }
 
     fn start_lanes(&mut self, options: &LoadOptions) {

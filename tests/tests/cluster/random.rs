@@ -16,7 +16,7 @@ const LENGTH: Duration = Duration::from_secs(8);
 /// Where rounds are asked for, schedules are longer too.
 const LENGTH_OF_A_SOAK: Duration = Duration::from_secs(25);
 /// Pause of a producer between two batches in a soak: it is faults that are wanted, and several soaks at a time.
-const PACE_OF_A_SOAK: Duration = Duration::from_millis(40);
+const PACE_OF_A_SOAK: Duration = Duration::from_millis(100);
 
 async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: &[Kind]) {
     let seeds = seeds(ROUNDS);

@@ -49,7 +49,7 @@ bugs! {
     synced_before_written: "synced-before-written" under LocalKills breaks "I2";
     tail_closed_too_early: "tail-closed-too-early" under Stops breaks "I2" "I24";
     topic_id_reused: "topic-id-reused" under LocalKills breaks "I23";
-    two_coordinators: "two-coordinators" under LateEtcd breaks "I14";
+    two_coordinators: "two-coordinators" under Stops breaks "I14";
     unknown_commit_assumed: "unknown-commit-assumed" under LostCommits breaks "I2" "I24";
     wal_given_back_early: "wal-given-back-early" under LocalWithoutBucket breaks "I2";
     watermark_over_not_durable: "watermark-over-not-durable" under ObjectKills breaks "I2" "I1";

@@ -186,8 +186,9 @@ impl Plan {
                 in_turn(500, session(), session(), cut)
             }
             Self::Stops => with(
-                vec![event(100, 15_000, Fault::Bucket(Slow))],
-                in_turn(500, 5_000, 1_000, Fault::Stop),
+                vec![event(100, 20_000, Fault::Bucket(Slow))],
+                // Long enough for partitions and groups to be given back to who was started again.
+                in_turn(500, 7_000, 1_000, Fault::Stop),
             ),
             Self::LongKills => in_turn(1_500, 3 * session(), 2 * session(), Fault::Kill),
         }
