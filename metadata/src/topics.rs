@@ -323,7 +323,8 @@ impl TopicWriter {
         Ok(())
     }
 
-    async fn read(&self, name: &TopicName) -> Result<(TopicRecord, Revision), TopicError> {
+    /// A topic as the store has it, with the revision that it stands at.
+    pub async fn read(&self, name: &TopicName) -> Result<(TopicRecord, Revision), TopicError> {
         let kv = self
             .store
             .get(self.keys.topic(name))

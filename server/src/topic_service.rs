@@ -57,6 +57,17 @@ impl TopicService {
         &self.defaults
     }
 
+    /// A topic of this name. One that the picture lacks may have been created a moment ago through another broker, so
+    /// only the store can say that there is none (F6).
+    pub async fn find(&self, name: &TopicName) -> Result<Arc<TopicRecord>, TopicError> {
+        if let Some(record) = self.view.topics().named(name.as_str()) {
+            return Ok(Arc::clone(record));
+        }
+        let (record, revision) = self.writer.read(name).await?;
+        self.view.reached(revision).await;
+        Ok(Arc::new(record))
+    }
+
     /// Checks a topic without creating it.
     pub fn check(&self, new: &NewTopic) -> Result<(), TopicError> {
         self.writer.check(new, &self.view.topics())
@@ -64,7 +75,11 @@ impl TopicService {
 
     /// Creates a topic; when this returns, its partitions take records.
     pub async fn create(&self, new: NewTopic) -> Result<TopicRecord, TopicError> {
-        self.check(&new)?;
+        match self.check(&new) {
+            // The picture may show what was deleted a moment ago; the transaction decides.
+            Ok(()) | Err(TopicError::Exists(_)) => {}
+            Err(error) => return Err(error),
+        }
         let place = |topic_id, partitions| self.place(topic_id, partitions);
         let (record, revision) = self.writer.create(new, &place).await?;
         self.follow(record.topic_id, revision).await;

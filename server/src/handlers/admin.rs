@@ -1,7 +1,10 @@
 //! What the administrative handlers have in common.
 
+use std::sync::Arc;
+
 use alluvium_cache::log::Logs;
 use alluvium_common::topic::TopicName;
+use alluvium_metadata::model::TopicRecord;
 use alluvium_metadata::topics::TopicError;
 use alluvium_metadata::view::ClusterView;
 use alluvium_protocol::{ErrorCode, StrBytes};
@@ -90,6 +93,12 @@ pub fn topic_name(name: &str) -> Result<TopicName, Refusal> {
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
     Ok(name)
+}
+
+/// A topic of this name, if it is known to exist.
+pub async fn topic_named(admin: &Admin<'_>, name: &str) -> Option<Arc<TopicRecord>> {
+    let name = TopicName::new(name).ok()?;
+    admin.topics.find(&name).await.ok()
 }
 
 /// What occurs more than once in a request that must name everything once.

@@ -62,7 +62,7 @@ async fn alter(
             &resource.resource_name,
         ));
     }
-    let name = existing_topic(admin, &resource.resource_name)?;
+    let topic = existing_topic(admin, &resource.resource_name).await?;
     check_once(resource.configs.iter().map(|config| config.name.as_str()))?;
     let given: BTreeMap<_, _> = resource
         .configs
@@ -76,7 +76,7 @@ async fn alter(
         configs.clone_from(&given);
         Ok(())
     };
-    admin.topics.alter_configs(&name, replace).await?;
+    admin.topics.alter_configs(&topic.name, replace).await?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use alluvium_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
 
-use super::admin::{Admin, Refusal, outcome, repeated};
+use super::admin::{Admin, Refusal, outcome, repeated, topic_named};
 use crate::broker::Broker;
 use crate::dispatch::RequestInfo;
 
@@ -35,7 +35,7 @@ async fn answer(
     let any_number = request.allow_replication_factor_change;
     let mut responses = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let record = admin.view.topics().named(&topic.name).cloned();
+        let record = topic_named(admin, &topic.name).await;
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let index = partition.partition_index;

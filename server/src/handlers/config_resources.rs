@@ -1,6 +1,8 @@
 //! What has settings, as requests name it, and how requests that change settings are answered.
 
-use alluvium_common::topic::TopicName;
+use std::sync::Arc;
+
+use alluvium_metadata::model::TopicRecord;
 use alluvium_protocol::ErrorCode;
 
 use super::admin::{Admin, Refusal, topic_name};
@@ -13,15 +15,8 @@ pub const CLIENT_METRICS: i8 = 16;
 pub const GROUP: i8 = 32;
 
 /// A topic that exists.
-pub fn existing_topic(admin: &Admin<'_>, name: &str) -> Result<TopicName, Refusal> {
-    let name = topic_name(name)?;
-    match admin.view.topics().named(name.as_str()) {
-        Some(_) => Ok(name),
-        None => {
-            let message = format!("there is no topic '{name}'");
-            Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message))
-        }
-    }
+pub async fn existing_topic(admin: &Admin<'_>, name: &str) -> Result<Arc<TopicRecord>, Refusal> {
+    Ok(admin.topics.find(&topic_name(name)?).await?)
 }
 
 /// This broker, or all brokers: the empty name.

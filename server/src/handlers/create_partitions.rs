@@ -49,13 +49,7 @@ async fn grow(
     validate_only: bool,
 ) -> Result<(), Refusal> {
     let name = topic_name(&topic.name)?;
-    let topics = admin.view.topics();
-    let record = topics.named(name.as_str()).ok_or_else(|| {
-        Refusal::new(
-            ErrorCode::UnknownTopicOrPartition,
-            "there is no topic of this name",
-        )
-    })?;
+    let record = admin.topics.find(&name).await?;
     let added = i64::from(topic.count) - i64::from(record.partition_count);
     if added <= 0 || topic.count > PARTITIONS_PER_TOPIC_MAX {
         let message = format!(

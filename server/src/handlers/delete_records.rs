@@ -10,7 +10,7 @@ use alluvium_protocol::messages::delete_records_response::{
 };
 use alluvium_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
-use super::admin::{Admin, Refusal};
+use super::admin::{Admin, Refusal, topic_named};
 use crate::broker::Broker;
 use crate::dispatch::RequestInfo;
 
@@ -31,7 +31,7 @@ pub async fn handle(
 async fn answer(admin: &Admin<'_>, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let record = admin.view.topics().named(&topic.name).cloned();
+        let record = topic_named(admin, &topic.name).await;
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let deleted = delete(admin, record.as_deref(), partition).await;

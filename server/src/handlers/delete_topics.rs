@@ -37,7 +37,10 @@ async fn answer(
         true => request.topics,
         false => request.topic_names.into_iter().map(by_name).collect(),
     };
-    let found: Vec<_> = wanted.iter().map(|topic| find(admin, topic)).collect();
+    let mut found = Vec::with_capacity(wanted.len());
+    for topic in &wanted {
+        found.push(find(admin, topic).await);
+    }
     let twice = repeated(found.iter().flatten().cloned());
     let mut responses = Vec::with_capacity(wanted.len());
     for (topic, found) in wanted.into_iter().zip(found) {
@@ -57,19 +60,15 @@ async fn answer(
     }
 }
 
-fn find(admin: &Admin<'_>, topic: &DeleteTopicState) -> Result<TopicName, Refusal> {
-    let topics = admin.view.topics();
+async fn find(admin: &Admin<'_>, topic: &DeleteTopicState) -> Result<TopicName, Refusal> {
     match &topic.name {
-        Some(name) if topic.topic_id.is_nil() => topics
-            .named(name)
-            .map(|record| record.name.clone())
-            .ok_or_else(|| {
-                Refusal::new(
-                    ErrorCode::UnknownTopicOrPartition,
-                    "there is no topic of this name",
-                )
-            }),
-        None if !topic.topic_id.is_nil() => topics
+        Some(name) if topic.topic_id.is_nil() => {
+            let name = TopicName::new(name).map_err(|_| unknown())?;
+            Ok(admin.topics.find(&name).await?.name.clone())
+        }
+        None if !topic.topic_id.is_nil() => admin
+            .view
+            .topics()
             .with_id(TopicId(topic.topic_id))
             .map(|record| record.name.clone())
             .ok_or_else(|| {
@@ -80,6 +79,11 @@ fn find(admin: &Admin<'_>, topic: &DeleteTopicState) -> Result<TopicName, Refusa
             Err(Refusal::new(ErrorCode::InvalidRequest, message))
         }
     }
+}
+
+fn unknown() -> Refusal {
+    let message = "there is no topic of this name";
+    Refusal::new(ErrorCode::UnknownTopicOrPartition, message)
 }
 
 async fn delete(admin: &Admin<'_>, name: &TopicName) -> Result<(TopicName, Uuid), Refusal> {

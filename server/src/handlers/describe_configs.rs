@@ -1,10 +1,7 @@
 //! DescribeConfigs: all settings of topics and of this broker, with their sources; of other brokers, whether they are
 //! drained.
 
-use std::collections::BTreeMap;
-
 use alluvium_protocol::StrBytes;
-use alluvium_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use alluvium_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
@@ -25,22 +22,23 @@ pub async fn handle(
     request: DescribeConfigsRequest,
     _info: &RequestInfo,
 ) -> DescribeConfigsResponse {
-    answer(&Admin::from(broker), request)
+    answer(&Admin::from(broker), request).await
 }
 
-fn answer(admin: &Admin<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+async fn answer(admin: &Admin<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-    let describe = |resource: DescribeConfigsResource| {
+    let mut results = Vec::with_capacity(request.resources.len());
+    for resource in request.resources {
         let keys = resource.configuration_keys.filter(|keys| !keys.is_empty());
         let name = &resource.resource_name;
-        let entries = entries(admin, resource.resource_type, name, keys.as_deref());
+        let entries = entries(admin, resource.resource_type, name, keys.as_deref()).await;
         let (error_code, error_message) = outcome(&entries);
         let wanted = |entry: &ConfigEntry| {
             keys.as_ref()
                 .is_none_or(|keys| keys.iter().any(|key| key == &entry.name))
         };
         let shown = entries.unwrap_or_default().into_iter().filter(wanted);
-        DescribeConfigsResult {
+        results.push(DescribeConfigsResult {
             error_code,
             error_message,
             resource_type: resource.resource_type,
@@ -48,15 +46,15 @@ fn answer(admin: &Admin<'_>, request: DescribeConfigsRequest) -> DescribeConfigs
             configs: shown
                 .map(|entry| show(entry, synonyms, documentation))
                 .collect(),
-        }
-    };
+        });
+    }
     DescribeConfigsResponse {
-        results: request.resources.into_iter().map(describe).collect(),
+        results,
         ..DescribeConfigsResponse::default()
     }
 }
 
-fn entries(
+async fn entries(
     admin: &Admin<'_>,
     resource_type: i8,
     name: &str,
@@ -64,13 +62,9 @@ fn entries(
 ) -> Result<Vec<ConfigEntry>, Refusal> {
     match resource_type {
         TOPIC => {
-            let name = existing_topic(admin, name)?;
-            let topics = admin.view.topics();
-            let none = BTreeMap::new();
-            let configs = topics
-                .named(name.as_str())
-                .map_or(&none, |topic| &topic.configs);
-            Ok(config_entries::of_topic(configs, admin.topics.defaults()))
+            let topic = existing_topic(admin, name).await?;
+            let defaults = admin.topics.defaults();
+            Ok(config_entries::of_topic(&topic.configs, defaults))
         }
         // Without a name: what was set for all brokers while they run, which is nothing.
         BROKER if name.is_empty() => Ok(Vec::new()),
@@ -125,9 +119,13 @@ fn show(entry: ConfigEntry, synonyms: bool, documentation: bool) -> DescribeConf
 mod tests {
     use alluvium_protocol::ErrorCode;
 
+    use std::collections::BTreeMap;
+
+    use alluvium_protocol::messages::describe_configs_request::DescribeConfigsResource;
+
     use super::*;
     use crate::handlers::admin_testing::Scene;
-    use crate::handlers::group_testing::over_the_wire;
+    use crate::handlers::group_testing::over_the_wire_async;
 
     fn resource(resource_type: i8, name: &'static str) -> DescribeConfigsResource {
         DescribeConfigsResource {
@@ -137,7 +135,7 @@ mod tests {
         }
     }
 
-    fn describe(
+    async fn describe(
         scene: &Scene,
         version: i16,
         resource: DescribeConfigsResource,
@@ -147,8 +145,10 @@ mod tests {
             include_synonyms: true,
             include_documentation: version >= 3,
         };
-        let mut response =
-            over_the_wire(version, request, |request| answer(&scene.admin(), request));
+        let mut response = over_the_wire_async(version, request, async |request| {
+            answer(&scene.admin(), request).await
+        })
+        .await;
         response.results.remove(0)
     }
 
@@ -162,7 +162,7 @@ mod tests {
         };
         scene.topics.alter_configs(&topic.name, set).await.unwrap();
         for version in 1..=4 {
-            let described = describe(&scene, version, resource(TOPIC, "t"));
+            let described = describe(&scene, version, resource(TOPIC, "t")).await;
             let count = alluvium_metadata::topic_config::definitions().len();
             assert_eq!((described.error_code, described.configs.len()), (0, count));
             let find = |name: &str| {
@@ -190,26 +190,33 @@ mod tests {
         }
         let mut one = resource(TOPIC, "t");
         one.configuration_keys = Some(vec![StrBytes::from_static("retention.ms")]);
-        assert_eq!(describe(&scene, 4, one).configs.len(), 1);
+        assert_eq!(describe(&scene, 4, one).await.configs.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn this_broker_is_described_others_are_not() {
         let scene = Scene::new().await;
-        let described = describe(&scene, 4, resource(BROKER, "7"));
+        let described = describe(&scene, 4, resource(BROKER, "7")).await;
         let find = |name: &str| described.configs.iter().find(|config| config.name == *name);
         assert_eq!(find("num.partitions").unwrap().value.as_deref(), Some("1"));
         assert!(find("log.retention.ms").unwrap().read_only);
         assert!(!find("alluvium.drain").unwrap().read_only);
         assert!(described.configs.is_sorted_by(|a, b| a.name < b.name));
-        assert!(describe(&scene, 4, resource(BROKER, "")).configs.is_empty());
+        assert!(
+            describe(&scene, 4, resource(BROKER, ""))
+                .await
+                .configs
+                .is_empty()
+        );
         let asked = |keys: &[&'static str]| DescribeConfigsResource {
             configuration_keys: Some(keys.iter().map(|key| StrBytes::from_static(key)).collect()),
             ..resource(BROKER, "8")
         };
-        let drain = describe(&scene, 4, asked(&["alluvium.drain"])).configs;
+        let drain = describe(&scene, 4, asked(&["alluvium.drain"]))
+            .await
+            .configs;
         assert_eq!((drain.len(), drain[0].value.as_deref()), (1, Some("false")));
-        let more = describe(&scene, 4, asked(&["alluvium.drain", "num.partitions"]));
+        let more = describe(&scene, 4, asked(&["alluvium.drain", "num.partitions"])).await;
         assert_eq!(more.error_code, ErrorCode::InvalidRequest.code());
         for (refused, code) in [
             (resource(BROKER, "8"), ErrorCode::InvalidRequest),
@@ -217,7 +224,7 @@ mod tests {
             (resource(TOPIC, "a/b"), ErrorCode::InvalidTopicException),
             (resource(99, "x"), ErrorCode::InvalidRequest),
         ] {
-            assert_eq!(describe(&scene, 4, refused).error_code, code.code());
+            assert_eq!(describe(&scene, 4, refused).await.error_code, code.code());
         }
     }
 }

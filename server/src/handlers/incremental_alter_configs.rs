@@ -72,7 +72,7 @@ async fn alter(
             &resource.resource_name,
         ));
     }
-    let name = existing_topic(admin, &resource.resource_name)?;
+    let topic = existing_topic(admin, &resource.resource_name).await?;
     check_once(resource.configs.iter().map(|config| config.name.as_str()))?;
     let changes: Vec<_> = resource
         .configs
@@ -86,14 +86,11 @@ async fn alter(
         Ok(())
     };
     if validate_only {
-        let topics = admin.view.topics();
-        let mut configs = topics
-            .named(name.as_str())
-            .map_or_else(Default::default, |t| t.configs.clone());
+        let mut configs = topic.configs.clone();
         let checked = apply(&mut configs).and_then(|()| topic_config::validate(&configs));
         return Ok(checked.map_err(TopicError::InvalidConfig)?);
     }
-    admin.topics.alter_configs(&name, apply).await?;
+    admin.topics.alter_configs(&topic.name, apply).await?;
     Ok(())
 }
 
