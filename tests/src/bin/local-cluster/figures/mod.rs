@@ -31,6 +31,8 @@ fn row(what: impl Into<String>, target: &'static str, measured: impl Into<String
 async fn start(brokers: usize) -> Cluster {
     let options = BrokerOptions::new()
         .set("broker.session.timeout.ms", 3_000)
+        // What the load's consumers ask for.
+        .set("group.min.session.timeout.ms", 1_000)
         .set("alluvium.durability", "object");
     let setup = Setup {
         options,
