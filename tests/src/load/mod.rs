@@ -64,7 +64,9 @@ pub struct LoadOptions {
     pub pace: Duration,
     /// Requests a lane has in flight at most.
     pub in_flight: usize,
-    /// Members of the consumer group on the first topic; 0: no group.
+    /// Consumer groups on the first topic. They are coordinated by different brokers, as it comes.
+    pub groups: usize,
+    /// Members of each group; 0: no group.
     pub members: usize,
     /// Create and delete a topic again and again.
     pub churn: bool,
@@ -95,6 +97,7 @@ impl LoadOptions {
             ],
             pace: Duration::from_millis(10),
             in_flight: 3,
+            groups: 1,
             members: 2,
             churn: true,
             patience: RECOVERY_PATIENCE,
@@ -225,10 +228,11 @@ impl Load {
             self.others.spawn(asking);
         }
         let (topic, partitions) = &self.topics[0];
-        for number in 0..options.members {
+        for number in 0..options.members * options.groups {
             let shared = self.shared.clone();
-            let seed = options.seed;
-            let member = group::Member::new(number, topic.clone(), *partitions, seed, shared);
+            let (group, seed) = (number / options.members, options.seed);
+            let member =
+                group::Member::new(group, number, topic.clone(), *partitions, seed, shared);
             self.others.spawn(member.run());
         }
         if options.churn {

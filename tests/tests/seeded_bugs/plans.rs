@@ -101,6 +101,8 @@ impl Plan {
             load: LoadOptions {
                 patience: PATIENCE,
                 in_flight: 5,
+                // So many that some move with whoever comes and goes.
+                groups: if self == Self::Stops { 6 } else { 1 },
                 pace: ms(2),
                 ..LoadOptions::of(class, 1)
             },

@@ -24,8 +24,6 @@ use super::{RETRY_AFTER, Shared};
 use crate::client::Topic;
 use crate::history::{Assignment, Read};
 
-/// Name of the group.
-const GROUP: &str = "readers";
 /// Pause between two rounds of reading, committing and telling the coordinator that it is there.
 const ROUND: Duration = Duration::from_millis(100);
 /// Rounds before a member leaves.
@@ -34,6 +32,7 @@ const HEARTBEAT_VERSION: i16 = 3;
 const LEAVE_VERSION: i16 = 2;
 
 pub(super) struct Member {
+    group: String,
     number: usize,
     topic: Topic,
     partitions: i32,
@@ -54,6 +53,7 @@ struct Again;
 
 impl Member {
     pub(super) fn new(
+        group: usize,
         number: usize,
         topic: Topic,
         partitions: i32,
@@ -61,6 +61,7 @@ impl Member {
         shared: Shared,
     ) -> Self {
         Self {
+            group: format!("readers-{group}"),
             number,
             caller: shared.caller(),
             topic,
@@ -92,7 +93,7 @@ impl Member {
         let before = self.generation.replace(generation);
         let indexes = self.sync(&joined).await?;
         self.shared.recorder.assigned(Assignment {
-            group: GROUP.to_owned(),
+            group: self.group.clone(),
             generation,
             member: self.id.to_string(),
             partitions: indexes
@@ -131,7 +132,7 @@ impl Member {
             }
         }
         let request = HeartbeatRequest {
-            group_id: GROUP.into(),
+            group_id: StrBytes::copy_of(&self.group),
             generation_id: generation,
             member_id: self.id.clone(),
             group_instance_id: None,
@@ -171,7 +172,7 @@ impl Member {
 
     async fn join(&mut self) -> Result<JoinGroupResponse, Again> {
         for _ in 0..2 {
-            let request = join_request(GROUP, &self.id);
+            let request = join_request(&self.group, &self.id);
             let answer = self.ask(&request, JOIN_VERSION).await?;
             match ErrorCode::from(answer.error_code) {
                 ErrorCode::None => {
@@ -191,7 +192,7 @@ impl Member {
             true => shares(&joined.members, self.partitions),
             false => Vec::new(),
         };
-        let request = sync_request(GROUP, joined.generation_id, &self.id, shares);
+        let request = sync_request(&self.group, joined.generation_id, &self.id, shares);
         let answer = self.ask(&request, requests::SYNC_VERSION).await?;
         self.check(answer.error_code)?;
         Ok(assignment(&answer.assignment))
@@ -199,7 +200,7 @@ impl Member {
 
     async fn leave(&mut self) {
         let request = LeaveGroupRequest {
-            group_id: GROUP.into(),
+            group_id: StrBytes::copy_of(&self.group),
             member_id: self.id.clone(),
             members: Vec::new(),
         };
@@ -222,7 +223,7 @@ impl Member {
     /// Asks the coordinator, which is looked for first if it is not known.
     async fn ask<R: Call>(&mut self, request: &R, version: i16) -> Result<R::Response, Again> {
         if self.coordinator.is_none() {
-            self.coordinator = requests::coordinator(&mut self.caller, GROUP).await;
+            self.coordinator = requests::coordinator(&mut self.caller, &self.group).await;
         }
         let coordinator = self.coordinator.clone().ok_or(Again)?;
         match self.caller.call(&coordinator, request, version).await {

@@ -10,7 +10,7 @@ use alluvium_protocol::messages::offset_fetch_request::{
 };
 use alluvium_protocol::{ErrorCode, StrBytes};
 
-use super::{Again, GROUP, Member};
+use super::{Again, Member};
 use crate::history::{CommitOutcome, OffsetCommit, OffsetRead};
 
 const COMMIT_VERSION: i16 = 8;
@@ -25,7 +25,7 @@ impl Member {
         offset: i64,
     ) -> Result<(), Again> {
         let request = OffsetCommitRequest {
-            group_id: GROUP.into(),
+            group_id: StrBytes::copy_of(&self.group),
             generation_id_or_member_epoch: generation,
             member_id: self.id.clone(),
             topics: vec![OffsetCommitRequestTopic {
@@ -56,7 +56,7 @@ impl Member {
         };
         let partition = self.topic.partition(index);
         self.shared.recorder.committed(OffsetCommit {
-            group: GROUP.to_owned(),
+            group: self.group.clone(),
             generation,
             member: self.id.to_string(),
             partition,
@@ -75,7 +75,7 @@ impl Member {
     pub(super) async fn committed(&mut self, index: i32) -> Result<Option<i64>, Again> {
         let request = OffsetFetchRequest {
             groups: vec![OffsetFetchRequestGroup {
-                group_id: GROUP.into(),
+                group_id: StrBytes::copy_of(&self.group),
                 topics: Some(vec![OffsetFetchRequestTopics {
                     name: StrBytes::copy_of(&self.topic.name),
                     partition_indexes: vec![index],
@@ -96,7 +96,7 @@ impl Member {
         self.check(found.error_code)?;
         let offset = (found.committed_offset >= 0).then_some(found.committed_offset);
         self.shared.recorder.offset_read(OffsetRead {
-            group: GROUP.to_owned(),
+            group: self.group.clone(),
             partition: self.topic.partition(index),
             began,
             ended,
