@@ -60,6 +60,8 @@ async fn brokers_that_do_not_belong_together_are_refused() {
     let with = |broker_id: i32| {
         BrokerOptions::new()
             .set("metadata", cluster.url())
+            // Records of this class are what a data folder may hold alone.
+            .set("alluvium.durability", "local")
             .set("broker.id", broker_id)
     };
     let mut first = with(1).start().await;
@@ -127,6 +129,8 @@ async fn a_broker_outlives_a_short_absence_of_etcd() {
     let options = BrokerOptions::new().set("metadata", cluster.url());
     let broker = options
         .set("broker.session.timeout.ms", "60s")
+        // The other class needs etcd for each acknowledgement.
+        .set("alluvium.durability", "local")
         .start()
         .await;
     broker.command_ok(&["topic", "create", "orders"], "").await;
