@@ -1,7 +1,8 @@
 //! The cluster as clients are told of it: pure.
 //!
 //! A partition is led by the broker that *serves* it, which is less than having the duty to: a client that is sent to a
-//! broker that has not opened the partition yet would only be sent away. Object storage replicates, so the one replica
+//! broker that has not opened the partition yet would only be sent away. Only a new partition is told to be led before
+//! that. Object storage replicates, so the one replica
 //! that clients see is the leader.
 
 use alluvium_common::epoch::BrokerId;
@@ -64,8 +65,12 @@ pub fn partition(picture: &Picture, topic: &TopicRecord, index: i32) -> Partitio
         };
     };
     let duty = placed.record.leader;
-    let leader = placed.serving(&picture.brokers).map(|(leader, _)| leader);
     let is_offline = picture.brokers.get(duty).is_none();
+    // A new partition is about to be opened. As in Kafka it has a leader from the start: some clients (kafkajs) take one
+    // partition without a leader for a failure of the whole answer, even when it is of a topic they never heard of.
+    let is_new = placed.record.leader_epoch.0 < 0 && !is_offline;
+    let serving = placed.serving(&picture.brokers).map(|(leader, _)| leader);
+    let leader = serving.or(is_new.then_some(duty));
     PartitionShape {
         error: match leader {
             Some(_) => ErrorCode::None,
@@ -107,11 +112,11 @@ mod tests {
         assert_eq!((served.replicas, served.isr), (vec![2], vec![2]));
         assert_eq!((served.leader_epoch, served.offline), (1, vec![]));
 
-        let waiting = shape(1);
-        assert_eq!(waiting.error, ErrorCode::LeaderNotAvailable);
-        assert_eq!((waiting.leader_id(), waiting.leader_epoch), (NOBODY, -1));
-        assert_eq!((waiting.replicas, waiting.isr), (vec![2], vec![]));
-        assert_eq!(waiting.offline, Vec::<i32>::new(), "its broker is there");
+        let new = shape(1);
+        assert_eq!((new.error, new.leader_id()), (ErrorCode::None, 2));
+        assert_eq!(new.leader_epoch, -1, "before it is opened");
+        assert_eq!((new.replicas, new.isr), (vec![2], vec![2]));
+        assert_eq!(new.offline, Vec::<i32>::new(), "its broker is there");
 
         let stale = shape(2);
         assert_eq!((stale.leader_id(), stale.leader_epoch), (NOBODY, 0));

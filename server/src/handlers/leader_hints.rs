@@ -48,8 +48,9 @@ impl<'a> LeaderHints<'a> {
         }
         let shape = shape::partition(self.picture, topic?, index);
         // Who has just said that it does not lead, because it is behind its own picture or cannot prove its session, sends
-        // nobody back to itself.
-        let leader = shape.leader.filter(|leader| !denies || *leader != self.me);
+        // nobody back to itself; nor to a broker that has yet to open the partition.
+        let leader = shape.leader.filter(|_| shape.leader_epoch >= 0);
+        let leader = leader.filter(|leader| !denies || *leader != self.me);
         self.named.extend(leader);
         Some(LeaderHint {
             leader_id: leader.map_or(shape::NOBODY, |leader| leader.0),

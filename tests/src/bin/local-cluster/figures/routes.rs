@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alluvium::config::Endpoint;
 use alluvium_protocol::messages::metadata_request::MetadataRequestTopic;
+use alluvium_protocol::messages::metadata_response::MetadataResponsePartition;
 use alluvium_protocol::messages::{MetadataRequest, MetadataResponse, ProduceRequest};
 use alluvium_tests::client::{ALL, BY_ID, Client, Topic, batch, produce_request};
 use alluvium_tests::cluster::Cluster;
@@ -45,7 +46,7 @@ pub async fn create(
     }
 }
 
-/// Who leads what, of the partitions that somebody leads.
+/// Who leads what, of the partitions that somebody has opened.
 pub async fn routes(client: &mut Client, topic: &Topic) -> anyhow::Result<Routes> {
     let request = MetadataRequest {
         topics: Some(vec![MetadataRequestTopic {
@@ -58,7 +59,11 @@ pub async fn routes(client: &mut Client, topic: &Topic) -> anyhow::Result<Routes
     let answer: MetadataResponse = client.try_call(&request, 12).await?;
     let topic = answer.topics.first().context("the topic")?;
     let mut routes = Routes::new();
-    for partition in topic.partitions.iter().filter(|one| one.leader_id >= 0) {
+    let is_open = |one: &&_| {
+        let one: &MetadataResponsePartition = one;
+        one.leader_id >= 0 && one.leader_epoch >= 0
+    };
+    for partition in topic.partitions.iter().filter(is_open) {
         let led = routes.entry(partition.leader_id).or_default();
         led.push(partition.partition_index);
     }
