@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use alluvium_tests::broker::{Broker, BrokerOptions, texts};
-use alluvium_tests::cluster::Setup;
-use alluvium_tests::etcd::skipped;
 use alluvium_tests::s3::{S3Options, S3Server};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -31,28 +29,11 @@ async fn clients_pass_when_a_bucket_holds_what_is_acknowledged() {
     assert!(!bucket.keys().is_empty(), "the bucket is empty");
 }
 
-/// Leaders and coordinators are different brokers, which clients have to find.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_pass_on_three_brokers() {
-    if skipped() {
-        return;
-    }
-    let options = BrokerOptions::new().durability_object();
-    let setup = Setup {
-        options,
-        ..Setup::new(3)
-    };
-    let mut cluster = setup.start().await;
-    let endpoints = cluster.endpoints();
-    let bootstrap: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
-    run(&bootstrap.join(","), &[]).await;
-    assert_eq!(cluster.terminate().await, Vec::<String>::new());
-    assert_eq!(cluster.verify().await, Ok(()));
-}
-
 /// Runs `clients` (all, if none is named), ends the broker and audits what it has stored.
 async fn pass(mut broker: Broker, clients: &[&str]) {
-    run(&broker.address().to_string(), clients).await;
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED.get_or_init(install).await;
+    run(&broker, clients).await;
     assert!(broker.terminate().await.success());
     broker.verify_ok().await;
 }
@@ -66,11 +47,9 @@ async fn install() {
     assert!(status.success(), "install.sh could not bring the clients");
 }
 
-async fn run(bootstrap: &str, clients: &[&str]) {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    INSTALLED.get_or_init(install).await;
+async fn run(broker: &Broker, clients: &[&str]) {
     let suite = Command::new(script("run.sh"))
-        .args(["--bootstrap", bootstrap])
+        .args(["--bootstrap", &broker.address().to_string()])
         .args(clients)
         .stdin(Stdio::null())
         .kill_on_drop(true)
