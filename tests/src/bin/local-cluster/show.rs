@@ -120,6 +120,8 @@ pub async fn run(brokers: usize) -> anyhow::Result<()> {
         }],
         producers: vec![ProducerKind::Idempotent],
         pace: Duration::from_millis(50),
+        // A broker that joins is given new topics at once; it is told when it leads what others led.
+        churn: false,
         ..LoadOptions::new(1)
     };
     let load = Load::start(&cluster, &options, &recorder).await;
