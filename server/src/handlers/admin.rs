@@ -95,10 +95,11 @@ pub fn topic_name(name: &str) -> Result<TopicName, Refusal> {
     Ok(name)
 }
 
-/// A topic of this name, if it is known to exist.
-pub async fn topic_named(admin: &Admin<'_>, name: &str) -> Option<Arc<TopicRecord>> {
-    let name = TopicName::new(name).ok()?;
-    admin.topics.find(&name).await.ok()
+/// A topic of this name, whatever it is. A store that does not answer is no proof that there is none.
+pub async fn topic_named(admin: &Admin<'_>, name: &str) -> Result<Arc<TopicRecord>, Refusal> {
+    // What cannot be a name is the name of no topic.
+    let name = TopicName::new(name).map_err(|_| TopicError::Unknown)?;
+    Ok(admin.topics.find(&name).await?)
 }
 
 /// What occurs more than once in a request that must name everything once.

@@ -39,10 +39,13 @@ async fn answer(
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let index = partition.partition_index;
-            let tp = record
-                .as_ref()
-                .and_then(|topic| Broker::partition(topic, index));
-            let reassigned = reassign(admin, tp, &partition, any_number).await;
+            let reassigned = match &record {
+                Ok(topic) => {
+                    let tp = Broker::partition(topic, index);
+                    reassign(admin, tp, &partition, any_number).await
+                }
+                Err(refusal) => Err(refusal.clone()),
+            };
             let (error_code, error_message) = outcome(&reassigned);
             partitions.push(ReassignablePartitionResponse {
                 partition_index: index,

@@ -34,7 +34,10 @@ async fn answer(admin: &Admin<'_>, request: DeleteRecordsRequest) -> DeleteRecor
         let record = topic_named(admin, &topic.name).await;
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let deleted = delete(admin, record.as_deref(), partition).await;
+            let deleted = match &record {
+                Ok(topic) => delete(admin, topic, partition).await,
+                Err(refusal) => Err(refusal.clone()),
+            };
             partitions.push(DeleteRecordsPartitionResult {
                 partition_index: partition.partition_index,
                 low_watermark: deleted.as_ref().map_or(NO_OFFSET, |offset| offset.get()),
@@ -54,11 +57,10 @@ async fn answer(admin: &Admin<'_>, request: DeleteRecordsRequest) -> DeleteRecor
 
 async fn delete(
     admin: &Admin<'_>,
-    topic: Option<&TopicRecord>,
+    topic: &TopicRecord,
     partition: &DeleteRecordsPartition,
 ) -> Result<Offset, Refusal> {
     let unknown = || Refusal::new(ErrorCode::UnknownTopicOrPartition, "no such partition");
-    let topic = topic.ok_or_else(unknown)?;
     let tp = Broker::partition(topic, partition.partition_index).ok_or_else(unknown)?;
     let log = admin.logs.get(&tp).ok_or_else(|| {
         Refusal::new(

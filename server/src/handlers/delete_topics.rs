@@ -8,7 +8,7 @@ use alluvium_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use alluvium_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use super::admin::{Admin, Refusal, outcome, repeated};
+use super::admin::{Admin, Refusal, outcome, repeated, topic_named};
 use crate::broker::Broker;
 use crate::dispatch::RequestInfo;
 
@@ -62,10 +62,7 @@ async fn answer(
 
 async fn find(admin: &Admin<'_>, topic: &DeleteTopicState) -> Result<TopicName, Refusal> {
     match &topic.name {
-        Some(name) if topic.topic_id.is_nil() => {
-            let name = TopicName::new(name).map_err(|_| unknown())?;
-            Ok(admin.topics.find(&name).await?.name.clone())
-        }
+        Some(name) if topic.topic_id.is_nil() => Ok(topic_named(admin, name).await?.name.clone()),
         None if !topic.topic_id.is_nil() => admin
             .view
             .topics()
@@ -79,11 +76,6 @@ async fn find(admin: &Admin<'_>, topic: &DeleteTopicState) -> Result<TopicName, 
             Err(Refusal::new(ErrorCode::InvalidRequest, message))
         }
     }
-}
-
-fn unknown() -> Refusal {
-    let message = "there is no topic of this name";
-    Refusal::new(ErrorCode::UnknownTopicOrPartition, message)
 }
 
 async fn delete(admin: &Admin<'_>, name: &TopicName) -> Result<(TopicName, Uuid), Refusal> {
