@@ -5,6 +5,7 @@ mod error;
 pub mod fold_object;
 pub mod footer;
 pub mod index_part;
+pub mod manifest;
 pub mod object_key;
 pub mod parted;
 mod reader;

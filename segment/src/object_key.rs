@@ -5,10 +5,13 @@
 //! segments/<broker id>/<broker epoch>/<random id, 32 hex digits>.seg
 //! folds/<broker id>/<broker epoch>/<random id, 32 hex digits>.fold
 //! metadata/<cluster id, 32 hex digits>/<number, 20 digits>-<random id, 32 hex digits>.snap
+//! tables/<topic id, 32 hex digits>/<broker id>/<broker epoch>/<random id, 32 hex digits>.parquet
+//! manifests/<topic id, 32 hex digits>/<version, 20 digits>/<broker id>/<broker epoch>/<random id, 32 hex digits>.manifest
 //! ```
 //!
-//! A fold that no commit log names any more is garbage, and so is a segment; the number of a snapshot is larger than
-//! those of all before it, so that the last name is the newest.
+//! A fold that no commit log names any more is garbage, and so is a segment; a table file that its topic's manifest does
+//! not name is garbage once the session that wrote it is over. The number of a snapshot, and the version of a manifest,
+//! is larger than those of all before it, so that the last name is the newest.
 //!
 //! The broker epoch tells garbage collection which session wrote an object; the random id makes
 //! every PUT, also a retried one, a name of its own. A topic's name never occurs: topics are
@@ -18,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+use alluvium_common::topic::TopicId;
 use uuid::Uuid;
 
 /// Says whose object store it is.
@@ -32,9 +36,17 @@ pub const FOLDS_PREFIX: &str = "folds/";
 /// Folder of all metadata snapshots, of whichever cluster.
 pub const SNAPSHOTS_PREFIX: &str = "metadata/";
 
+/// Folder of all table files, by topic.
+pub const TABLES_PREFIX: &str = "tables/";
+
+/// Folder of all manifests, by topic.
+pub const MANIFESTS_PREFIX: &str = "manifests/";
+
 const SEGMENT_SUFFIX: &str = ".seg";
 const FOLD_SUFFIX: &str = ".fold";
 const SNAPSHOT_SUFFIX: &str = ".snap";
+const TABLE_SUFFIX: &str = ".parquet";
+const MANIFEST_SUFFIX: &str = ".manifest";
 
 /// A valid object name. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +72,26 @@ pub struct SnapshotName {
     pub number: u64,
     /// Random; unique per PUT.
     pub id: Uuid,
+}
+
+/// What the name of a table file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TableName {
+    /// Of which topic.
+    pub topic_id: TopicId,
+    /// Who wrote it, in which session, and what makes the name unique.
+    pub written: SegmentName,
+}
+
+/// What the name of a manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ManifestName {
+    /// Of which topic.
+    pub topic_id: TopicId,
+    /// One more than that of the manifest it follows. Of several with one version, the metadata names one at most.
+    pub version: u64,
+    /// Who wrote it, in which session, and what makes the name unique.
+    pub written: SegmentName,
 }
 
 /// The string is no object name of ours.
@@ -89,6 +121,28 @@ impl ObjectKey {
         format!("{SNAPSHOTS_PREFIX}{}/", cluster_id.simple())
     }
 
+    /// The key of a table file.
+    pub fn table(name: &TableName) -> Self {
+        let folder = Self::tables_of(name.topic_id);
+        Self::of_session(&folder, &name.written, TABLE_SUFFIX)
+    }
+
+    /// The folder of the table files of one topic.
+    pub fn tables_of(topic_id: TopicId) -> String {
+        format!("{TABLES_PREFIX}{}/", topic_id.0.simple())
+    }
+
+    /// The key of a manifest.
+    pub fn manifest(name: &ManifestName) -> Self {
+        let folder = format!("{}{:020}/", Self::manifests_of(name.topic_id), name.version);
+        Self::of_session(&folder, &name.written, MANIFEST_SUFFIX)
+    }
+
+    /// The folder of the manifests of one topic.
+    pub fn manifests_of(topic_id: TopicId) -> String {
+        format!("{MANIFESTS_PREFIX}{}/", topic_id.0.simple())
+    }
+
     fn of_session(folder: &str, name: &SegmentName, suffix: &str) -> Self {
         let SegmentName {
             broker_id,
@@ -104,9 +158,13 @@ impl ObjectKey {
         let segment = parse_segment(key).map(|name| Self::segment(&name));
         let fold = || parse_fold(key).map(|name| Self::fold(&name));
         let snapshot = || parse_snapshot(key).map(|name| Self::snapshot(&name));
+        let table = || parse_table(key).map(|name| Self::table(&name));
+        let manifest = || parse_manifest(key).map(|name| Self::manifest(&name));
         segment
             .or_else(fold)
             .or_else(snapshot)
+            .or_else(table)
+            .or_else(manifest)
             .filter(|canonical| canonical.as_str() == key)
             .ok_or_else(|| InvalidObjectKey(key.chars().take(200).collect()))
     }
@@ -119,6 +177,16 @@ impl ObjectKey {
     /// What a snapshot's name says; `None` if it is the name of something else.
     pub fn snapshot_name(&self) -> Option<SnapshotName> {
         parse_snapshot(&self.0)
+    }
+
+    /// What a table file's name says; `None` if it is the name of something else.
+    pub fn table_name(&self) -> Option<TableName> {
+        parse_table(&self.0)
+    }
+
+    /// What a manifest's name says; `None` if it is the name of something else.
+    pub fn manifest_name(&self) -> Option<ManifestName> {
+        parse_manifest(&self.0)
     }
 
     /// The name, without a leading slash.
@@ -144,6 +212,24 @@ fn parse_snapshot(key: &str) -> Option<SnapshotName> {
         cluster_id: Uuid::try_parse(cluster_id).ok()?,
         number: number.parse().ok()?,
         id: Uuid::try_parse(id).ok()?,
+    })
+}
+
+fn parse_table(key: &str) -> Option<TableName> {
+    let (topic_id, path) = key.strip_prefix(TABLES_PREFIX)?.split_once('/')?;
+    Some(TableName {
+        topic_id: TopicId(Uuid::try_parse(topic_id).ok()?),
+        written: parse_of_session("", path, TABLE_SUFFIX)?,
+    })
+}
+
+fn parse_manifest(key: &str) -> Option<ManifestName> {
+    let (topic_id, path) = key.strip_prefix(MANIFESTS_PREFIX)?.split_once('/')?;
+    let (version, path) = path.split_once('/')?;
+    Some(ManifestName {
+        topic_id: TopicId(Uuid::try_parse(topic_id).ok()?),
+        version: version.parse().ok()?,
+        written: parse_of_session("", path, MANIFEST_SUFFIX)?,
     })
 }
 
@@ -208,6 +294,35 @@ mod tests {
     }
 
     #[test]
+    fn names_below_a_topic_are_parsed_as_built() {
+        let topic_id = TopicId(Uuid::from_u128(7));
+        let written = SegmentName {
+            broker_id: BrokerId(3),
+            broker_epoch: BrokerEpoch(170),
+            id: Uuid::from_u128(0xabc),
+        };
+        let name = TableName { topic_id, written };
+        let table = ObjectKey::table(&name);
+        let text = "tables/00000000000000000000000000000007/3/170/00000000000000000000000000000abc.parquet";
+        assert_eq!(table.as_str(), text);
+        assert!(text.starts_with(&ObjectKey::tables_of(topic_id)));
+        assert_eq!(ObjectKey::parse(text), Ok(table.clone()));
+        assert_eq!(table.table_name(), Some(name));
+        let name = ManifestName {
+            topic_id,
+            version: 42,
+            written,
+        };
+        let manifest = ObjectKey::manifest(&name);
+        let text = "manifests/00000000000000000000000000000007/00000000000000000042/3/170/00000000000000000000000000000abc.manifest";
+        assert_eq!(manifest.as_str(), text);
+        assert!(text.starts_with(&ObjectKey::manifests_of(topic_id)));
+        assert_eq!(ObjectKey::parse(text), Ok(manifest.clone()));
+        assert_eq!(manifest.manifest_name(), Some(name));
+        assert_eq!((manifest.table_name(), table.manifest_name()), (None, None));
+    }
+
+    #[test]
     fn other_spellings_are_refused() {
         for bad in [
             "",
@@ -220,6 +335,8 @@ mod tests {
             "segments/3/170/00000000000000000000000000000abc.seg/x",
             "folds/3/170/00000000000000000000000000000abc.seg",
             "metadata/00000000000000000000000000000007/42-00000000000000000000000000000abc.snap",
+            "tables/7/3/170/00000000000000000000000000000abc.parquet",
+            "manifests/00000000000000000000000000000007/42/3/170/00000000000000000000000000000abc.manifest",
         ] {
             assert!(ObjectKey::parse(bad).is_err(), "{bad}");
         }
