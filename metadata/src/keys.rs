@@ -24,6 +24,7 @@ use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition}
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::compaction::CompactionShard;
 use crate::coordinator::GroupShard;
 use crate::store::KeyRange;
 
@@ -71,7 +72,7 @@ impl Keys {
         Some(BrokerId(self.strip(key, "sessions/")?.parse().ok()?))
     }
 
-    /// All that every broker has to know: sessions, placement, topics and partitions.
+    /// All that every broker has to know: placement, partitions, what is published, sessions and topics.
     pub fn picture(&self) -> KeyRange {
         KeyRange {
             from: self.below("partitions/"),
@@ -202,6 +203,54 @@ impl Keys {
         ))
     }
 
+    /// The manifest of a topic that counts.
+    pub fn published(&self, topic_id: TopicId) -> Bytes {
+        self.below(&format!("published/{topic_id}"))
+    }
+
+    /// The manifests of all topics.
+    pub fn all_published(&self) -> KeyRange {
+        KeyRange::prefix(self.below("published/"))
+    }
+
+    /// The topic whose manifest a key names.
+    pub fn parse_published(&self, key: &[u8]) -> Option<TopicId> {
+        let topic_id = self.strip(key, "published/")?;
+        Some(TopicId(topic_id.parse::<Uuid>().ok()?))
+    }
+
+    /// A broker that compacts.
+    pub fn compactor(&self, broker_id: BrokerId) -> Bytes {
+        self.below(&format!("placement/compactors/{:010}", broker_id.0))
+    }
+
+    /// The broker that such a key names.
+    pub fn parse_compactor(&self, key: &[u8]) -> Option<BrokerId> {
+        let broker_id = self.strip(key, "placement/compactors/")?;
+        Some(BrokerId(broker_id.parse().ok()?))
+    }
+
+    /// Who compacts the topics of a shard.
+    pub fn compaction_claim(&self, shard: CompactionShard) -> Bytes {
+        self.below(&format!("placement/compaction/{shard}"))
+    }
+
+    /// The shard that a claim is about.
+    pub fn parse_compaction_claim(&self, key: &[u8]) -> Option<CompactionShard> {
+        CompactionShard::parse(self.strip(key, "placement/compaction/")?)
+    }
+
+    /// The wish that a topic be published now.
+    pub fn publish_request(&self, topic_id: TopicId) -> Bytes {
+        self.below(&format!("placement/publish/{topic_id}"))
+    }
+
+    /// The topic of such a wish.
+    pub fn parse_publish_request(&self, key: &[u8]) -> Option<TopicId> {
+        let topic_id = self.strip(key, "placement/publish/")?;
+        Some(TopicId(topic_id.parse::<Uuid>().ok()?))
+    }
+
     /// The next block of producer ids.
     pub fn producer_ids(&self) -> Bytes {
         self.below("producer-ids")
@@ -274,6 +323,9 @@ mod tests {
             keys.group_coordinator(GroupShard::new(3).expect("shard")),
             keys.broker(BrokerId(1)),
             keys.topic(&name),
+            keys.published(tp.topic_id),
+            keys.publish_request(tp.topic_id),
+            keys.compaction_claim(CompactionShard::of(tp.topic_id)),
         ];
         for key in known {
             assert!(keys.picture().contains(&key), "{key:?}");
@@ -291,6 +343,24 @@ mod tests {
             let key = keys.group_coordinator(shard);
             assert_eq!(keys.parse_group_coordinator(&key), Some(shard));
             assert!(keys.group_coordinators().contains(&key));
+        }
+    }
+
+    #[test]
+    fn keys_of_compaction_parse_back() {
+        let keys = Keys::new("test");
+        let topic_id = TopicId(Uuid::from_u128(5));
+        let key = keys.published(topic_id);
+        assert_eq!(keys.parse_published(&key), Some(topic_id));
+        assert!(keys.all_published().contains(&key));
+        let key = keys.compactor(BrokerId(7));
+        assert_eq!(keys.parse_compactor(&key), Some(BrokerId(7)));
+        assert!(keys.picture().contains(&key));
+        let key = keys.publish_request(topic_id);
+        assert_eq!(keys.parse_publish_request(&key), Some(topic_id));
+        for shard in CompactionShard::all() {
+            let key = keys.compaction_claim(shard);
+            assert_eq!(keys.parse_compaction_claim(&key), Some(shard));
         }
     }
 

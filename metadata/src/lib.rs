@@ -5,6 +5,7 @@
 //! log; [`controller`] decides who leads.
 
 pub mod commit_log;
+pub mod compaction;
 pub mod controller;
 pub mod coordinator;
 pub mod drains;
@@ -12,6 +13,7 @@ pub mod fold;
 pub mod history;
 pub mod keys;
 pub mod leadership;
+pub mod leased_key;
 pub mod model;
 pub mod producer_ids;
 pub mod session;

@@ -312,7 +312,14 @@ impl TopicWriter {
         Ok(Ok(revision))
     }
 
+    /// Deletes the partitions of a topic, and what its compactors noted of it.
     async fn delete_partitions(&self, topic_id: TopicId) -> Result<(), TopicError> {
+        let noted = [
+            self.keys.published(topic_id),
+            self.keys.publish_request(topic_id),
+        ];
+        let delete = noted.map(Op::delete).into_iter();
+        self.run(delete.fold(self.fenced(), Txn::then)).await?;
         let (_, kvs) = self.store.list(self.keys.partitions_of(topic_id)).await?;
         for chunk in kvs.chunks(PARTITIONS_PER_TXN) {
             let txn = chunk.iter().fold(self.fenced(), |txn, kv| {

@@ -24,7 +24,7 @@ use crate::value::ValueError;
 
 pub use brokers::{Brokers, Controller, LiveBroker};
 pub use partitions::{Partitions, Placed};
-pub use picture::{Coordinator, Picture};
+pub use picture::{Claim, Coordinator, Picture, Published};
 pub use topics::Topics;
 
 /// Pause before a broken watch is begun anew.

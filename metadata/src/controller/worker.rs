@@ -9,13 +9,14 @@ use tracing::{debug, info, warn};
 
 use super::apply::{Applied, Applier, ApplyError};
 use super::coordinators::{plan_coordinators, write_coordinators};
-use super::election::{Election, ElectionError};
+use super::election::Election;
 use super::plan::{Circumstances, ClusterPlan, Plan, PlanRules, plan};
 use super::presence::{Orphans, Presence};
 use super::{AllowUnclean, ControllerOptions, ControllerParts, ControllerStatus, RemoveOrphans};
 use crate::coordinator::GroupShard;
 use crate::keys::Keys;
 use crate::leadership::PartitionWriter;
+use crate::leased_key::HoldError;
 use crate::model::TopicRecord;
 use crate::session::Session;
 use crate::store::{MetadataStore, MetadataStoreExt, Revision, StoreError};
@@ -133,7 +134,7 @@ impl Worker {
         match self.election.campaign().await {
             Ok(Some(epoch)) => self.begin_term(epoch).await,
             Ok(None) => debug!("another broker was faster to be elected"),
-            Err(ElectionError::Fenced) => debug!("not elected: the session is over"),
+            Err(HoldError::Fenced) => debug!("not elected: the session is over"),
             Err(error) => warn!(%error, "not known whether this broker is elected; it tries again"),
         }
     }

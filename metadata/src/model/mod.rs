@@ -8,6 +8,7 @@ mod coordinator;
 mod fold;
 mod object_store;
 mod partition;
+mod published;
 mod topic;
 
 pub use broker::{BrokerRecord, RpcEndpoint};
@@ -18,6 +19,7 @@ pub use coordinator::CoordinatorRecord;
 pub use fold::FoldRecord;
 pub use object_store::ObjectStoreRecord;
 pub use partition::{EpochStart, Opener, PartitionRecord, TailEntry, WalHolder};
+pub use published::{ClaimRecord, PublishRequestRecord, PublishedRecord};
 pub use topic::TopicRecord;
 
 /// Kinds of stored records. A number is never given to another kind.
@@ -33,6 +35,9 @@ mod kind {
     pub const COORDINATOR: u8 = 9;
     pub const FOLD: u8 = 10;
     pub const OBJECT_STORE: u8 = 11;
+    pub const PUBLISHED: u8 = 12;
+    pub const CLAIM: u8 = 13;
+    pub const PUBLISH_REQUEST: u8 = 14;
 }
 pub(crate) use kind::PRODUCER_IDS;
 

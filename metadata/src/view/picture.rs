@@ -1,15 +1,16 @@
 //! The picture itself, and what an event changes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
-use alluvium_common::topic::{TopicName, TopicPartition};
+use alluvium_common::topic::{TopicId, TopicName, TopicPartition};
 
 use super::{Brokers, Controller, LiveBroker, Partitions, Placed, Topics, ViewError};
+use crate::compaction::CompactionShard;
 use crate::coordinator::{GroupId, GroupShard, group_shard};
 use crate::keys::Keys;
-use crate::model::{ControllerRecord, CoordinatorRecord};
+use crate::model::{ClaimRecord, ControllerRecord, CoordinatorRecord, PublishedRecord};
 use crate::store::{Event, KeyValue, Revision};
 use crate::value::{self, StoredRecord};
 
@@ -28,6 +29,32 @@ pub struct Picture {
     pub controller: Option<Controller>,
     /// Who coordinates which groups.
     pub coordinators: Arc<BTreeMap<GroupShard, Coordinator>>,
+    /// How far topics are published.
+    pub published: Arc<BTreeMap<TopicId, Published>>,
+    /// The brokers that compact.
+    pub compactors: Arc<BTreeSet<BrokerId>>,
+    /// Which of them compacts which topics.
+    pub claims: Arc<BTreeMap<CompactionShard, Claim>>,
+    /// Topics that shall be published now, each with the revision that asked for it.
+    pub publish_requests: Arc<BTreeMap<TopicId, Revision>>,
+}
+
+/// The manifest of a topic that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its name and version.
+    pub record: Arc<PublishedRecord>,
+    /// The revision that made it count: what the next one compares.
+    pub mod_revision: Revision,
+}
+
+/// A broker that compacts the topics of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The broker.
+    pub broker_id: BrokerId,
+    /// The revision that created the claim: its epoch.
+    pub epoch: Revision,
 }
 
 /// The broker whose duty it is to coordinate a group shard.
@@ -47,6 +74,10 @@ enum Subject {
     Drain(BrokerId),
     Controller,
     Coordinator(GroupShard),
+    Published(TopicId),
+    Compactor(BrokerId),
+    Claim(CompactionShard),
+    PublishRequest(TopicId),
 }
 
 fn subject(keys: &Keys, key: &[u8]) -> Option<Subject> {
@@ -64,6 +95,18 @@ fn subject(keys: &Keys, key: &[u8]) -> Option<Subject> {
     }
     if let Some(shard) = keys.parse_group_coordinator(key) {
         return Some(Subject::Coordinator(shard));
+    }
+    if let Some(topic_id) = keys.parse_published(key) {
+        return Some(Subject::Published(topic_id));
+    }
+    if let Some(shard) = keys.parse_compaction_claim(key) {
+        return Some(Subject::Claim(shard));
+    }
+    if let Some(broker_id) = keys.parse_compactor(key) {
+        return Some(Subject::Compactor(broker_id));
+    }
+    if let Some(topic_id) = keys.parse_publish_request(key) {
+        return Some(Subject::PublishRequest(topic_id));
     }
     (keys.controller() == key).then_some(Subject::Controller)
 }
@@ -121,6 +164,27 @@ impl Picture {
                 };
                 Arc::make_mut(&mut self.coordinators).insert(shard, coordinator);
             }
+            Some(Subject::Published(topic_id)) => {
+                let published = Published {
+                    record: Arc::new(decode(kv)?),
+                    mod_revision: kv.mod_revision,
+                };
+                Arc::make_mut(&mut self.published).insert(topic_id, published);
+            }
+            Some(Subject::Compactor(broker_id)) => {
+                Arc::make_mut(&mut self.compactors).insert(broker_id);
+            }
+            Some(Subject::Claim(shard)) => {
+                let record: ClaimRecord = decode(kv)?;
+                let claim = Claim {
+                    broker_id: record.broker_id,
+                    epoch: kv.create_revision,
+                };
+                Arc::make_mut(&mut self.claims).insert(shard, claim);
+            }
+            Some(Subject::PublishRequest(topic_id)) => {
+                Arc::make_mut(&mut self.publish_requests).insert(topic_id, kv.mod_revision);
+            }
             None => {}
         }
         Ok(())
@@ -135,6 +199,18 @@ impl Picture {
             Some(Subject::Controller) => self.controller = None,
             Some(Subject::Coordinator(shard)) => {
                 Arc::make_mut(&mut self.coordinators).remove(&shard);
+            }
+            Some(Subject::Published(topic_id)) => {
+                Arc::make_mut(&mut self.published).remove(&topic_id);
+            }
+            Some(Subject::Compactor(broker_id)) => {
+                Arc::make_mut(&mut self.compactors).remove(&broker_id);
+            }
+            Some(Subject::Claim(shard)) => {
+                Arc::make_mut(&mut self.claims).remove(&shard);
+            }
+            Some(Subject::PublishRequest(topic_id)) => {
+                Arc::make_mut(&mut self.publish_requests).remove(&topic_id);
             }
             None => {}
         }

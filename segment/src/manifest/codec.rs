@@ -88,7 +88,10 @@ impl Manifest {
     }
 }
 
-pub(super) fn decode_item(reader: &mut Reader<'_>, content: &mut ManifestContent) -> Result<(), FormatError> {
+pub(super) fn decode_item(
+    reader: &mut Reader<'_>,
+    content: &mut ManifestContent,
+) -> Result<(), FormatError> {
     match reader.unsigned()? {
         ITEM_TABLE => content.tables.push(decode_table(reader)?),
         ITEM_PARTITION => {

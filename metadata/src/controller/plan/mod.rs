@@ -136,7 +136,7 @@ pub enum Until {
 pub struct ClusterPlan {
     /// About partitions.
     pub partitions: Plan<TopicPartition>,
-    /// Topics that have partitions and do not exist.
+    /// Topics that have partitions, or are published, and do not exist.
     pub orphans: Vec<TopicId>,
 }
 
@@ -147,7 +147,9 @@ pub fn plan(
     rules: &PlanRules<'_>,
     now: &Circumstances<'_>,
 ) -> ClusterPlan {
-    let mut orphans = BTreeSet::new();
+    let published = picture.published.keys();
+    let without_topic = |topic_id: &&TopicId| picture.topics.with_id(**topic_id).is_none();
+    let mut orphans: BTreeSet<_> = published.filter(without_topic).copied().collect();
     let tasks = picture.partitions.all().map(|(tp, placed)| {
         let topic = picture.topics.with_id(tp.topic_id);
         if topic.is_none() {

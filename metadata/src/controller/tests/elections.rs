@@ -1,7 +1,8 @@
 //! Who is elected, and when another is.
 
 use super::*;
-use crate::controller::election::{Election, ElectionError};
+use crate::controller::election::Election;
+use crate::leased_key::HoldError;
 use crate::model::ControllerRecord;
 use crate::store::fault::Fault;
 
@@ -132,7 +133,7 @@ async fn a_key_of_the_own_past_is_replaced() {
     assert!(next > epoch);
     // The past takes no part any more.
     let late = election(&past).campaign().await;
-    assert!(matches!(late, Err(ElectionError::Fenced)), "{late:?}");
+    assert!(matches!(late, Err(HoldError::Fenced)), "{late:?}");
     assert!(!past.session.is_alive());
 }
 
