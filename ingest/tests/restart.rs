@@ -125,6 +125,7 @@ impl World {
             rules: TopicRules::default(),
             record: value::decode(&kv.value).expect("a record"),
             read_at: kv.mod_revision,
+            manifest: None,
         });
         led.collect()
     }

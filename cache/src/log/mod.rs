@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
 use alluvium_segment::footer::PartitionSpan;
+use alluvium_segment::manifest::Manifest;
 use alluvium_segment::segment_index::{NotContiguous, SegmentIndex, SegmentRef};
 use parking_lot::RwLock;
 
@@ -20,18 +21,19 @@ use crate::tail::{CloseReason, PartitionTail, TailBudget, TailStart};
 /// Parts of the registry, so that readers of different partitions do not share a lock's cache line.
 const SHARDS: usize = 16;
 
-/// One partition's log: the tail in memory, the index of its segments, and the history of its leader
-/// epochs.
+/// One partition's log: the tail in memory, the index of its segments, what is published of it, and the history of its
+/// leader epochs.
 #[derive(Debug)]
 pub struct PartitionLog {
     /// Which partition.
     pub tp: TopicPartition,
     /// The newest batches.
     pub tail: Arc<PartitionTail>,
-    /// Which segment holds which older offsets.
+    /// Which segment holds which older offsets, from what is published on.
     pub index: RwLock<SegmentIndex>,
     /// Which leader epoch began at which offset. Ends with this broker's own epoch.
     pub epochs: EpochHistory,
+    published: RwLock<Option<Arc<Manifest>>>,
     leaving: AtomicBool,
 }
 
@@ -49,8 +51,50 @@ impl PartitionLog {
             tail: PartitionTail::open(start, budget),
             index: RwLock::new(index),
             epochs,
+            published: RwLock::new(None),
             leaving: AtomicBool::new(false),
         })
+    }
+
+    /// The manifest of the table files that hold what is published.
+    pub fn published(&self) -> Option<Arc<Manifest>> {
+        self.published.read().clone()
+    }
+
+    /// First offset that is in no table file.
+    pub fn published_end(&self) -> Offset {
+        let published = self.published.read();
+        let end = |manifest: &Arc<Manifest>| manifest.published_end(self.tp.partition);
+        published.as_ref().map_or(Offset::ZERO, end)
+    }
+
+    /// Takes in that more is published, then forgets the segments that are not needed any more. The order matters:
+    /// whoever no longer finds an offset in the index must find it in the manifest. An older manifest changes nothing.
+    pub fn set_published(&self, manifest: &Arc<Manifest>) {
+        if self.put_published(manifest) {
+            // A segment may be published before its leader has learned that it is committed.
+            let to = self.published_end().min(self.tail.uploaded());
+            self.index.write().trim(to);
+        }
+    }
+
+    /// The same in a log that follows another broker's, which need not have known of those segments.
+    pub fn follow_published(&self, manifest: &Arc<Manifest>) {
+        if self.put_published(manifest) {
+            let to = self.published_end();
+            self.index.write().trim(to);
+            self.tail.skip_to(to);
+        }
+    }
+
+    fn put_published(&self, manifest: &Arc<Manifest>) -> bool {
+        let mut published = self.published.write();
+        let known = published.as_ref().map_or(0, |known| known.version());
+        let is_newer = manifest.version() > known;
+        if is_newer {
+            *published = Some(Arc::clone(manifest));
+        }
+        is_newer
     }
 
     /// From now on, or not any longer, another broker may lead the partition without this one knowing yet. Set before
@@ -76,11 +120,11 @@ impl PartitionLog {
         segment: Arc<SegmentRef>,
         span: &PartitionSpan,
     ) -> Result<(), NotContiguous> {
-        let log_start = self.tail.offsets().log_start;
+        let needed_from = self.tail.offsets().log_start.max(self.published_end());
         {
             let mut index = self.index.write();
             index.add(segment, span)?;
-            index.trim(log_start.min(span.next_offset));
+            index.trim(needed_from.min(span.next_offset));
         }
         self.tail.set_uploaded(span.next_offset);
         Ok(())

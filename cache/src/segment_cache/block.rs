@@ -3,7 +3,7 @@
 use alluvium_common::offset::Offset;
 use alluvium_segment::FormatError;
 use alluvium_segment::footer::BlockEntry;
-use alluvium_segment::record_batch::split;
+use alluvium_segment::record_batch::{StoredBatch, split};
 use alluvium_segment::segment_object::decode_block;
 use bytes::Bytes;
 
@@ -66,6 +66,24 @@ impl Block {
             bytes,
             ends: ends.into_boxed_slice(),
         })
+    }
+
+    /// Batches that were made from something else than what a producer sent. Between them, offsets may be missing.
+    pub fn of_batches(batches: &[StoredBatch]) -> Self {
+        let mut bytes = Vec::with_capacity(batches.iter().map(StoredBatch::size_bytes).sum());
+        let ends = batches.iter().map(|batch| {
+            batch.copy_to(&mut bytes);
+            BatchEnd {
+                next_offset: batch.next_offset().get(),
+                max_timestamp: batch.max_timestamp(),
+                position: bytes.len() as u32,
+            }
+        });
+        let ends = ends.collect();
+        Self {
+            bytes: bytes.into(),
+            ends,
+        }
     }
 
     /// The batches from the one that contains `from` up to `upto` (exclusive), as many as fit into

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use alluvium_common::error::ErrorKind;
-use alluvium_segment::FormatError;
 use alluvium_segment::object_key::ObjectKey;
 
 /// Why a block could not be read. Cheap to clone: everybody who waited for one read gets it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CacheError {
     /// Damaged in the object store, read twice (I18). Never skipped.
-    #[error("block at position {position} of {object_key} is damaged: {reason}")]
+    #[error("{object_key} is damaged at position {position}: {reason}")]
     Corrupt {
         /// The object.
         object_key: ObjectKey,
-        /// Where the block begins.
+        /// Where what was read begins.
         position: u64,
         /// What is wrong.
-        reason: FormatError,
+        reason: String,
     },
     /// The object store does not have the object, though the metadata names it (I19).
     #[error("object {object_key} is missing from the object store")]

@@ -20,6 +20,7 @@ mod peers;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use alluvium_segment::FormatError;
@@ -29,6 +30,7 @@ use alluvium_segment::segment_index::SegmentRef;
 use alluvium_segment::segment_object::EncodedSegment;
 use bytes::Bytes;
 use foyer::{Cache, CacheBuilder, LruConfig};
+use futures::future::try_join_all;
 use object_store::ObjectStore;
 use tracing::warn;
 
@@ -144,6 +146,48 @@ impl SegmentCache {
         Some(Arc::clone(&found))
     }
 
+    /// A block that is made from several pieces of an object, and told from its other blocks by `number`. It is kept in
+    /// memory like any other, and made once however many want it.
+    pub async fn made_block<F>(
+        &self,
+        object_key: &ObjectKey,
+        number: u64,
+        make: impl FnOnce() -> F,
+    ) -> Result<Arc<Block>, CacheError>
+    where
+        F: Future<Output = Result<Block, CacheError>> + Send + 'static,
+    {
+        let key = BlockKey {
+            object_key: object_key.clone(),
+            position: number,
+        };
+        if let Some(found) = self.blocks.get(&key) {
+            self.pages.metrics().block_hits.inc();
+            return Ok(Arc::clone(&found));
+        }
+        let made = make();
+        let fetched = self
+            .blocks
+            .get_or_fetch(&key, || async move { made.await.map(Arc::new) });
+        Ok(Arc::clone(&*fetched.await?))
+    }
+
+    /// Reads pieces of an object and makes something of them with `open`, whose outer error is a decoder that died and
+    /// whose inner one says what is wrong with the bytes. Those are read once more from the object store then.
+    pub async fn read_checked<T, E, F>(
+        &self,
+        object: &Arc<SegmentRef>,
+        positions: &[Range<u64>],
+        class: ReadClass,
+        open: impl Fn(Vec<Bytes>) -> F,
+    ) -> Result<T, CacheError>
+    where
+        F: Future<Output = Result<Result<T, E>, CacheError>>,
+        E: std::fmt::Display,
+    {
+        read_checked(&self.pages, object, positions, class, open).await
+    }
+
     /// Starts to fetch the pages that hold `positions` of the object, without waiting, for a reader
     /// that will come there. Takes what is free of the budget of `class`, and stops when it is used up.
     /// Returns how many bytes from the start of `positions` are there or on their way.
@@ -207,36 +251,65 @@ async fn load_block(
     entry: &BlockEntry,
     class: ReadClass,
 ) -> Result<Block, CacheError> {
-    let stored = pages.read(segment, entry, class).await?;
-    let reason = match decode(entry, stored).await? {
-        Ok(block) => return Ok(block),
+    let positions = entry.position..entry.position + u64::from(entry.stored_length);
+    let open = |mut stored: Vec<Bytes>| decode(entry, stored.remove(0));
+    read_checked(pages, segment, &[positions], class, open).await
+}
+
+/// Reads pieces of an object and makes something of them. Pieces that fail their check are read once more from the
+/// object store itself; the outer error of `open` is a decoder that died, the inner one says what is wrong with them.
+async fn read_checked<T, E, F>(
+    pages: &Pages,
+    segment: &Arc<SegmentRef>,
+    positions: &[Range<u64>],
+    class: ReadClass,
+    open: impl Fn(Vec<Bytes>) -> F,
+) -> Result<T, CacheError>
+where
+    F: Future<Output = Result<Result<T, E>, CacheError>>,
+    E: std::fmt::Display,
+{
+    let read = positions
+        .iter()
+        .map(|one| pages.read(segment, one.clone(), class));
+    let reason = match open(try_join_all(read).await?).await? {
+        Ok(opened) => return Ok(opened),
         Err(reason) => reason,
     };
+    let position = positions.first().map_or(0, |first| first.start);
     warn!(
         object = %segment.object_key,
-        position = entry.position,
+        position,
         %reason,
-        "a block failed its check, reading it again from the object store"
+        "stored bytes failed their check, reading them again from the object store"
     );
     pages.metrics().damaged_blocks.inc();
-    pages.forget(segment, entry);
-    let stored = pages.read_past_cache(segment, entry, class).await?;
-    decode(entry, stored).await?.map_err(|reason| {
+    positions.iter().for_each(|one| pages.forget(segment, one));
+    let read = positions
+        .iter()
+        .map(|one| pages.read_past_cache(segment, one.clone(), class));
+    open(try_join_all(read).await?).await?.map_err(|reason| {
         pages.metrics().damaged_blocks.inc();
         CacheError::Corrupt {
             object_key: segment.object_key.clone(),
-            position: entry.position,
-            reason,
+            position,
+            reason: reason.to_string(),
         }
     })
 }
 
 /// The outer error is a decoder that died, the inner one says what is wrong with the bytes.
-async fn decode(
+fn decode(
     entry: &BlockEntry,
     stored: Bytes,
+) -> impl Future<Output = Result<Result<Block, FormatError>, CacheError>> + use<> {
+    decode_entry(*entry, stored)
+}
+
+async fn decode_entry(
+    entry: BlockEntry,
+    stored: Bytes,
 ) -> Result<Result<Block, FormatError>, CacheError> {
-    let entry = *entry;
     if entry.encoding == BlockEncoding::Raw || entry.raw_length <= DECODE_INLINE_BYTES {
         return Ok(Block::decode(&entry, stored));
     }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use alluvium_segment::footer::BlockEntry;
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_index::SegmentRef;
 use alluvium_segment::segment_object::EncodedSegment;
@@ -96,14 +95,14 @@ impl Pages {
         self.cache.is_hybrid()
     }
 
-    /// The stored bytes of a block.
+    /// Bytes of an object.
     pub(super) async fn read(
         &self,
         segment: &Arc<SegmentRef>,
-        entry: &BlockEntry,
+        positions: Range<u64>,
         class: ReadClass,
     ) -> Result<Bytes, CacheError> {
-        self.read_range(segment, positions(entry), class, Way::PeersFirst)
+        self.read_range(segment, positions, class, Way::PeersFirst)
             .await
     }
 
@@ -136,21 +135,22 @@ impl Pages {
         Ok(join(slices))
     }
 
-    /// The stored bytes of a block, from the object store whatever the cache holds.
+    /// Bytes of an object, from the object store whatever the cache holds.
     pub(super) async fn read_past_cache(
         &self,
         segment: &Arc<SegmentRef>,
-        entry: &BlockEntry,
+        positions: Range<u64>,
         class: ReadClass,
     ) -> Result<Bytes, CacheError> {
         let budget = self.budgets.of(class);
-        let _permit = budget.acquire(entry.stored_length as usize).await;
-        get(&self.store, &self.metrics, class, segment, positions(entry)).await
+        let length = positions.end.saturating_sub(positions.start) as usize;
+        let _permit = budget.acquire(length).await;
+        get(&self.store, &self.metrics, class, segment, positions).await
     }
 
-    /// Drops the pages of a block from memory and disk.
-    pub(super) fn forget(&self, segment: &SegmentRef, entry: &BlockEntry) {
-        for page in self.pages_of(&positions(entry)) {
+    /// Drops the pages of those bytes from memory and disk.
+    pub(super) fn forget(&self, segment: &SegmentRef, positions: &Range<u64>) {
+        for page in self.pages_of(positions) {
             self.cache.remove(&self.key(&segment.object_key, page));
         }
     }
@@ -299,13 +299,6 @@ fn page_bytes(config: &SegmentCacheConfig, has_disk: bool) -> usize {
             .min(config.page_memory_bytes / PAGES_IN_MEMORY_MIN)
     };
     wanted.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
-}
-
-fn positions(entry: &BlockEntry) -> Range<u64> {
-    entry.position
-        ..entry
-            .position
-            .saturating_add(u64::from(entry.stored_length))
 }
 
 async fn get(

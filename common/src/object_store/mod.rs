@@ -14,6 +14,7 @@
 //!
 //! [`probe`] says at start-up whether the store is usable and, if not, what to do.
 
+mod checked;
 mod cloud;
 pub mod conformance;
 mod environment;
@@ -31,6 +32,7 @@ pub mod retry;
 
 pub use ::object_store::{ObjectStore, ObjectStoreExt};
 
+pub use self::checked::{CheckedReadError, read_checked};
 pub use self::environment::Environment;
 pub use self::failure::{Failure, FailureKind};
 pub use self::local::LocalFolder;

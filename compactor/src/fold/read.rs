@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
+use alluvium_common::object_store::{CheckedReadError, read_checked};
 use alluvium_metadata::commit_log::LogEntry;
 use alluvium_metadata::model::{CommitRecord, FoldRecord};
 use alluvium_segment::FormatError;
 use alluvium_segment::fold_object::{FoldIndex, FoldedCommit};
 use alluvium_segment::object_key::ObjectKey;
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 /// Why an entry could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -54,32 +55,24 @@ pub async fn commits_of(
     }
 }
 
-async fn checked<T>(
+pub(crate) async fn checked<T>(
     objects: &dyn ObjectStore,
     key: &ObjectKey,
     range: Range<u64>,
     open: impl Fn(Bytes) -> Result<T, FormatError>,
 ) -> Result<T, ReadError> {
     let path = Path::from(key.as_str());
-    let mut attempt = 0;
-    loop {
-        let bytes = objects.get_range(&path, range.clone()).await;
-        let bytes = bytes.map_err(|source| ReadError::Object {
+    let read = read_checked(objects, &path, range, open).await;
+    read.map_err(|error| match error {
+        CheckedReadError::Store(source) => ReadError::Object {
             key: key.clone(),
             source,
-        })?;
-        match open(bytes) {
-            Ok(opened) => return Ok(opened),
-            // Damaged on the way, perhaps: once more.
-            Err(_) if attempt == 0 => attempt += 1,
-            Err(source) => {
-                return Err(ReadError::Damaged {
-                    key: key.clone(),
-                    source,
-                });
-            }
-        }
-    }
+        },
+        CheckedReadError::Damaged(source) => ReadError::Damaged {
+            key: key.clone(),
+            source,
+        },
+    })
 }
 
 fn of_commit(record: &CommitRecord, footer: Bytes) -> Result<FoldedCommit, FormatError> {

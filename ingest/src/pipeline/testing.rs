@@ -36,7 +36,10 @@ use super::*;
 use crate::ack::Acks;
 use crate::backpressure::FramePermit;
 use crate::partition::WalDone;
-use crate::recovery::{CommitReader, RecoveredBatch, ReplaySummary, load, plan_replay};
+
+use crate::recovery::{
+    CommitReader, PartitionImage, RecoveredBatch, ReplaySummary, load, plan_replay,
+};
 use crate::seams::{CommitFailure, WalCopy, WalState};
 use crate::validate::ClientRules;
 
@@ -457,9 +460,11 @@ impl Rig {
         rules: &TopicRules,
     ) -> (Self, ReplaySummary) {
         let rig = Self::start(world, options);
-        let records: Vec<_> = world.records.lock().clone().into_iter().collect();
+        let records = world.records.lock().clone();
+        let images = records.into_iter();
+        let images = images.map(|(tp, record)| PartitionImage::new(tp, record, None));
         let own = (BROKER, rig.session.epoch);
-        let mut images = load(&*world.metadata, &world.store(), own, records)
+        let mut images = load(&*world.metadata, &world.store(), own, images.collect())
             .await
             .expect("loads");
         let slots = world.disk.frames();

@@ -9,7 +9,6 @@ use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError, read_commit_log};
 use alluvium_metadata::fold::LogId;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::PartitionRecord;
 use alluvium_metadata::store::{MetadataStore, MetadataStoreExt, StoreError};
 use alluvium_segment::segment_index::SegmentRef;
 use futures::future::BoxFuture;
@@ -76,20 +75,17 @@ impl CommitReader for MetadataCommits {
     }
 }
 
-/// What committed segments hold of `partitions`. Each commit log, each footer and each wanted part of a fold is read
+/// What committed segments hold of the partitions of `images`. Each commit log, each footer and each wanted part of a fold is read
 /// once, whatever the number of partitions. `own` is the session that will lead them: to its log nothing is added of
 /// partitions that it has not opened, so that it may be read while it grows.
 pub async fn load(
     commits: &dyn CommitReader,
     objects: &Arc<dyn ObjectStore>,
     own: (BrokerId, BrokerEpoch),
-    partitions: Vec<(TopicPartition, PartitionRecord)>,
+    images: Vec<PartitionImage>,
 ) -> Result<Vec<PartitionImage>, RecoveryError> {
-    let wanted = Wanted::of(partitions.iter().map(|(_, record)| record));
-    let mut images: HashMap<_, _> = partitions
-        .into_iter()
-        .map(|(tp, record)| (tp, PartitionImage::new(tp, record)))
-        .collect();
+    let wanted = Wanted::of(images.iter().map(|image| &image.record));
+    let mut images: HashMap<_, _> = images.into_iter().map(|image| (image.tp, image)).collect();
     let reader = Reader { objects };
     for (log, ranges) in &wanted.logs {
         let LogId {

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alluvium_common::offset::Offset;
-use alluvium_common::topic::TopicPartition;
 use alluvium_metadata::model::{PartitionRecord, TailEntry};
 use alluvium_segment::footer::{ProducerBatch, ProducerSummary};
 use alluvium_segment::index_part::IndexPart;
@@ -73,39 +72,37 @@ fn summary(snapshot: &ProducerSnapshot) -> Option<(ProducerSummary, i64)> {
     (!summary.batches.is_empty()).then_some((summary, snapshot.last_seen_ms))
 }
 
-/// Partitions with their records.
-type Records = Vec<(TopicPartition, PartitionRecord)>;
-
-/// The images of those partitions of which something was handed that fits, and the others.
-pub(super) fn split(records: Records, handed: Vec<HandedIndex>) -> (Vec<PartitionImage>, Records) {
+/// Those images of which something was handed that fits, with it, and the others.
+pub(super) fn split(
+    images: Vec<PartitionImage>,
+    handed: Vec<HandedIndex>,
+) -> (Vec<PartitionImage>, Vec<PartitionImage>) {
     let mut handed: HashMap<_, _> = handed.into_iter().map(|one| (one.part.tp, one)).collect();
-    let (mut images, mut rest) = (Vec::new(), Vec::new());
-    for (tp, record) in records {
-        match handed.remove(&tp).and_then(|one| image(tp, &record, one)) {
-            Some(image) => images.push(image),
-            None => rest.push((tp, record)),
+    let (mut ready, mut rest) = (Vec::new(), Vec::new());
+    for image in images {
+        let filled = handed.remove(&image.tp).and_then(|one| fill(&image, one));
+        match filled {
+            Some(filled) => ready.push(filled),
+            None => rest.push(image),
         }
     }
-    (images, rest)
+    (ready, rest)
 }
 
 /// `None` when there is any doubt.
-fn image(
-    tp: TopicPartition,
-    record: &PartitionRecord,
-    handed: HandedIndex,
-) -> Option<PartitionImage> {
+fn fill(empty: &PartitionImage, handed: HandedIndex) -> Option<PartitionImage> {
+    let record = &empty.record;
     let all_closed = record.tail.iter().all(|entry| entry.last_seq.is_some());
     if handed.tail != record.tail || !all_closed {
         return None;
     }
-    let mut image = PartitionImage::new(tp, record.clone());
+    let mut image = PartitionImage::new(empty.tp, record.clone(), empty.manifest.clone());
     for (segment, span) in &handed.part.spans {
-        if span.next_offset > record.log_start {
+        if span.next_offset > image.needed_from {
             image.index.add(Arc::clone(segment), span).ok()?;
         }
     }
-    if image.index.next_offset() != handed.end.max(record.log_start) {
+    if image.index.next_offset() != handed.end.max(image.needed_from) {
         return None;
     }
     for (producer, last_seen_ms) in &handed.part.producers {
@@ -126,7 +123,7 @@ fn image(
 #[cfg(test)]
 mod tests {
     use alluvium_common::epoch::{BrokerEpoch, BrokerId, LeaderEpoch};
-    use alluvium_common::topic::{PartitionIndex, TopicId};
+    use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
     use alluvium_metadata::model::Opener;
     use alluvium_segment::footer::{BlockEncoding, BlockEntry, PartitionSpan};
     use alluvium_segment::object_key::{ObjectKey, SegmentName};
@@ -203,7 +200,8 @@ mod tests {
     }
 
     fn taken(record: &PartitionRecord, handed: HandedIndex) -> Option<PartitionImage> {
-        let (mut images, rest) = split(vec![(tp(), record.clone())], vec![handed]);
+        let empty = PartitionImage::new(tp(), record.clone(), None);
+        let (mut images, rest) = split(vec![empty], vec![handed]);
         assert_eq!(images.len() + rest.len(), 1);
         images.pop()
     }

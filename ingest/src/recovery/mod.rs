@@ -2,13 +2,14 @@
 //!
 //! The same way leads to a partition at the start of a broker, after the death of its leader, and when its leader
 //! hands it over:
-//! 1. [`load`]: the commit logs that partitions name, once nothing can be added to them (F2), and the footer of each
+//! 1. What is published of a partition is in table files, which its topic's manifest names, and needs no footers.
+//! 2. [`load`]: the commit logs that partitions name, once nothing can be added to them (F2), and the footer of each
 //!    segment in them, each read once however many partitions it holds, many from one object where the log is folded.
 //!    Gives, per partition, the segment index, the end of what is committed and the idempotent producers.
-//! 2. [`plan_replay`]: which frames of this broker's write-ahead log continue that; at its start only.
-//! 3. The partitions are opened under a higher leader epoch ([`PartitionImage::opened`]), written before anything is
+//! 3. [`plan_replay`]: which frames of this broker's write-ahead log continue that; at its start only.
+//! 4. The partitions are opened under a higher leader epoch ([`PartitionImage::opened`]), written before anything is
 //!    appended or committed under it.
-//! 4. [`PartitionImage::open`] and `Pipeline::open_recovered`: the frames go back into tail and open
+//! 5. [`PartitionImage::open`] and `Pipeline::open_recovered`: the frames go back into tail and open
 //!    segment, durable as they are, and are uploaded like any other batch. Partitions are open at once:
 //!    a bucket that is away does not keep a broker from starting. The log keeps the frames until their
 //!    segments are committed, so a crash on the way repeats all this.
@@ -44,6 +45,7 @@ use alluvium_metadata::leadership::LeadershipError;
 use alluvium_metadata::model::{Opener, PartitionRecord, TailEntry};
 use alluvium_metadata::store::StoreError;
 use alluvium_segment::footer::{PartitionSpan, ProducerSummary};
+use alluvium_segment::manifest::{Manifest, PublishedProducer};
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_index::{NotContiguous, SegmentIndex, SegmentRef};
 
@@ -130,12 +132,15 @@ struct Found {
     span: PartitionSpan,
 }
 
-/// A partition as committed segments, and then the write-ahead log, tell of it.
+/// A partition as its topic's manifest, then committed segments, and then the write-ahead log, tell of it.
 pub struct PartitionImage {
     /// Which partition.
     pub tp: TopicPartition,
     /// Its record before it is taken over.
     pub record: PartitionRecord,
+    manifest: Option<Arc<Manifest>>,
+    /// First offset that the index must have: all before is deleted or published.
+    needed_from: Offset,
     index: SegmentIndex,
     committed_end: Offset,
     producers: ProducerStates,
@@ -148,15 +153,33 @@ pub struct PartitionImage {
 }
 
 impl PartitionImage {
-    fn new(tp: TopicPartition, record: PartitionRecord) -> Self {
+    /// Nothing is known but what is published; `manifest` is that of its topic.
+    pub fn new(
+        tp: TopicPartition,
+        record: PartitionRecord,
+        manifest: Option<Arc<Manifest>>,
+    ) -> Self {
+        let mut producers = ProducerStates::default();
+        let mut published_end = Offset::ZERO;
+        let published = manifest.as_ref();
+        let published = published.and_then(|all| all.content().partitions.get(&tp.partition));
+        if let Some(published) = published {
+            published_end = published.next_offset;
+            for producer in &published.producers {
+                producers.restore(&published_producer(producer));
+            }
+        }
+        let needed_from = record.log_start.max(published_end);
         Self {
-            index: SegmentIndex::new(record.log_start),
-            committed_end: Offset::ZERO,
-            producers: ProducerStates::default(),
+            index: SegmentIndex::new(needed_from),
+            committed_end: published_end,
+            producers,
             found: Vec::new(),
             held: BTreeMap::new(),
             replay: Vec::new(),
-            end: Offset::ZERO,
+            end: published_end,
+            needed_from,
+            manifest,
             tp,
             record,
         }
@@ -221,7 +244,7 @@ impl PartitionImage {
         }
         self.committed_end = self.committed_end.max(span.next_offset);
         self.end = self.committed_end;
-        if span.next_offset <= self.record.log_start {
+        if span.next_offset <= self.needed_from {
             return Ok(());
         }
         self.held
@@ -265,7 +288,7 @@ impl PartitionImage {
         // batch. Then the log starts with that batch, until the replay has reached the log start.
         let start = log_start.min(next);
         if self.index.is_empty() {
-            self.index = SegmentIndex::new(start);
+            self.index = SegmentIndex::new(start.max(self.needed_from.min(next)));
         }
         let tail = TailStart {
             log_start: start,
@@ -275,9 +298,16 @@ impl PartitionImage {
         let epochs = record.epoch_history.iter();
         let epochs = EpochHistory::new(epochs.map(|epoch| (epoch.leader_epoch, epoch.start)));
         let log = PartitionLog::open(self.tp, tail, self.index, epochs, budget);
+        if let Some(manifest) = &self.manifest {
+            log.set_published(manifest);
+        }
         let producers = self.producers.snapshots();
         (OpenState { log, producers }, self.replay)
     }
+}
+
+fn published_producer(producer: &PublishedProducer) -> ProducerSnapshot {
+    snapshot_of(&producer.summary, producer.last_seen_ms)
 }
 
 fn snapshot_of(producer: &ProducerSummary, created_ms: TimestampMs) -> ProducerSnapshot {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use alluvium_common::object_store::{CheckedReadError, read_checked};
 use alluvium_metadata::commit_log::LogEntry;
 use alluvium_metadata::model::{CommitRecord, FoldRecord};
 use alluvium_segment::FormatError;
@@ -11,8 +12,8 @@ use alluvium_segment::footer::{Footer, TRAILER_BYTES};
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::parted::PartEntry;
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::RecoveryError;
 use super::wanted::SeqRanges;
@@ -126,7 +127,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads bytes and makes something of them. Damaged on the way, perhaps: then once more.
+    /// Reads bytes and makes something of them.
     async fn checked<T>(
         &self,
         key: &ObjectKey,
@@ -134,22 +135,16 @@ impl Reader<'_> {
         open: impl Fn(Bytes) -> Result<T, FormatError>,
     ) -> Result<T, RecoveryError> {
         let path = Path::from(key.as_str());
-        let mut damage = None;
-        for _ in 0..2 {
-            let bytes = self.objects.get_range(&path, range.clone()).await;
-            let bytes = bytes.map_err(|source| RecoveryError::Object {
+        let read = read_checked(&**self.objects, &path, range, open).await;
+        read.map_err(|error| match error {
+            CheckedReadError::Store(source) => RecoveryError::Object {
                 key: key.clone(),
                 source,
-            })?;
-            match open(bytes) {
-                Ok(opened) => return Ok(opened),
-                Err(error) => damage = Some(error),
-            }
-        }
-        let what = damage.map_or_else(String::new, |error| error.to_string());
-        Err(RecoveryError::Footer {
-            key: key.clone(),
-            what,
+            },
+            CheckedReadError::Damaged(error) => RecoveryError::Footer {
+                key: key.clone(),
+                what: error.to_string(),
+            },
         })
     }
 }

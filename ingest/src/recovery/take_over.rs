@@ -8,6 +8,7 @@ use alluvium_metadata::leadership::{PartitionChange, PartitionWriter, Written};
 use alluvium_metadata::model::{Opener, PartitionRecord};
 use alluvium_metadata::store::{Compare, Revision};
 use alluvium_metadata::topic_config::Durability;
+use alluvium_segment::manifest::Manifest;
 use object_store::ObjectStore;
 
 use super::{
@@ -30,6 +31,8 @@ pub struct Led {
     pub record: PartitionRecord,
     /// When the record was read.
     pub read_at: Revision,
+    /// What is published of its topic, not older than the commit logs that are read.
+    pub manifest: Option<Arc<Manifest>>,
 }
 
 /// With what to take over.
@@ -123,9 +126,9 @@ async fn images(
     led: &[Led],
     handed: Vec<HandedIndex>,
 ) -> Result<Vec<PartitionImage>, RecoveryError> {
-    let records = led.iter().map(|led| (led.tp, led.record.clone())).collect();
+    let new = |led: &Led| PartitionImage::new(led.tp, led.record.clone(), led.manifest.clone());
     let own = (with.opener.broker_id, with.opener.broker_epoch);
-    let (mut images, rest) = handed::split(records, handed);
+    let (mut images, rest) = handed::split(led.iter().map(new).collect(), handed);
     images.extend(load(with.commits, with.objects, own, rest).await?);
     images.sort_unstable_by_key(|image| image.tp);
     Ok(images)

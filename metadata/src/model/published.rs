@@ -1,6 +1,8 @@
 //! How far topics are published as table files, who does that, and what of it is wanted at once.
 
 use alluvium_common::epoch::BrokerId;
+use alluvium_common::topic::TopicId;
+use alluvium_segment::manifest::ManifestRef;
 use alluvium_segment::object_key::ObjectKey;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,19 @@ pub struct PublishedRecord {
     pub index_length: u32,
     /// Checksum of its index: the object under that name is the one that was meant.
     pub index_crc: u32,
+}
+
+impl PublishedRecord {
+    /// The manifest, as the record of `topic_id`.
+    pub fn manifest(&self, topic_id: TopicId) -> ManifestRef {
+        ManifestRef {
+            topic_id,
+            version: self.version,
+            object_key: self.object_key.clone(),
+            size_bytes: self.size_bytes,
+            index_crc: self.index_crc,
+        }
+    }
 }
 
 impl StoredRecord for PublishedRecord {

@@ -14,12 +14,46 @@ use std::collections::BTreeMap;
 use alluvium_common::limits::PRODUCER_BATCHES_REMEMBERED;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{PartitionIndex, TopicId};
+use bytes::Bytes;
 
+use crate::error::FormatError;
 use crate::footer::ProducerSummary;
 use crate::object_key::ObjectKey;
 
 pub use codec::MANIFEST_VERSION;
 pub use lookup::{Manifest, TableSpan};
+
+/// A manifest as the metadata store names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestRef {
+    /// Of which topic.
+    pub topic_id: TopicId,
+    /// Its version.
+    pub version: u64,
+    /// Its name.
+    pub object_key: ObjectKey,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Checksum of its index.
+    pub index_crc: u32,
+}
+
+impl ManifestRef {
+    /// Reads the manifest from the bytes of the object.
+    ///
+    /// # Errors
+    /// The object is damaged, or another than the one that was meant.
+    pub fn open(&self, object: &Bytes) -> Result<Manifest, FormatError> {
+        let (manifest, index_crc) = Manifest::decode(object)?;
+        let found = (manifest.content().topic_id, manifest.version(), index_crc);
+        match found == (self.topic_id, self.version, self.index_crc) {
+            true => Ok(manifest),
+            false => Err(FormatError::Malformed(
+                "manifest: it is not the one that counts",
+            )),
+        }
+    }
+}
 
 /// A table file as a manifest names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

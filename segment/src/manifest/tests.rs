@@ -1,6 +1,5 @@
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
-use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;

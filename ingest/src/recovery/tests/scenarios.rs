@@ -11,7 +11,7 @@ use alluvium_metadata::topic_config::Durability;
 use futures::FutureExt;
 
 use crate::pipeline::testing::*;
-use crate::recovery::ReplaySummary;
+use crate::recovery::{PartitionImage, ReplaySummary};
 use crate::validate::TopicRules;
 
 /// The session that looks: none of those that wrote.
@@ -230,8 +230,10 @@ async fn damaged_and_exchanged_footers_are_refused() {
         .await
         .expect("reads");
     let load = || async {
-        let records = world.records.lock().clone().into_iter().collect();
-        let loaded = super::super::load(&*world.metadata, &world.store(), OWN, records).await;
+        let records = world.records.lock().clone().into_iter();
+        let images = records.map(|(tp, record)| PartitionImage::new(tp, record, None));
+        let images = images.collect();
+        let loaded = super::super::load(&*world.metadata, &world.store(), OWN, images).await;
         loaded.map(|images| images[0].committed_end().get())
     };
     // F2: what may still grow is not read.
