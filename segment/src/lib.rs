@@ -7,7 +7,7 @@ pub mod footer;
 pub mod index_part;
 pub mod object_key;
 pub mod parted;
-mod reader;
+pub mod reader;
 pub mod record_batch;
 pub mod segment_index;
 pub mod segment_object;
