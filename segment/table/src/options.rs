@@ -14,7 +14,12 @@ use crate::schema::{HEADER_KEY_PATH, HEADER_VALUE_PATH, name};
 /// Largest stripe that may be asked for: what a reader must hold, several times over.
 const STRIPE_BYTES_MAX: usize = 256 << 20;
 /// Rows of a page, at most, as the Parquet authors advise; bounds what is decoded in vain around a stripe.
-const PAGE_ROWS: usize = 20_000;
+pub(crate) const PAGE_ROWS: usize = 20_000;
+/// Raw bytes of the rows that are handed to the Parquet library at once: they are still in the cache then. A page ends
+/// behind such rows only, so it is larger than asked for by less than that.
+pub(crate) const ROWS_BYTES: usize = 128 << 10;
+/// The same in rows, for small ones.
+pub(crate) const ROWS_MAX: usize = 8 << 10;
 /// A dictionary is read for every stripe of its row group, so it has to stay small against a stripe.
 const DICTIONARY_BYTES: usize = 128 << 10;
 /// Longest minimum and maximum in the statistics: keys may be long.
@@ -29,11 +34,12 @@ pub struct TableOptions {
     pub zstd_level: i32,
     /// Raw record bytes at which a row group ends. The writer holds a row group in memory, compressed.
     pub row_group_bytes: usize,
-    /// Raw record bytes of a stripe, at most, unless a single record is larger.
+    /// Raw record bytes of a stripe, about: it ends with a page of `_value` where one ends near, and beyond a quarter more
+    /// in any case, unless a single record is larger.
     pub stripe_bytes: usize,
     /// Rows of a stripe, at most; not more than [`STRIPE_ROWS_MAX`].
     pub stripe_rows_max: u32,
-    /// Bytes of a data page before compression, about.
+    /// Bytes at which a data page ends, before compression.
     pub page_bytes: usize,
     /// Writes a Bloom filter of the keys into each row group, for engines that look keys up.
     pub bloom_filter: bool,
@@ -49,7 +55,8 @@ impl Default for TableOptions {
             row_group_bytes: 32 << 20,
             stripe_bytes: 2 << 20,
             stripe_rows_max: STRIPE_ROWS_MAX,
-            page_bytes: 1 << 20,
+            // With what comes on top, two of them make a stripe.
+            page_bytes: (1 << 20) - ROWS_BYTES,
             bloom_filter: false,
             raw_headers: false,
         }
@@ -98,6 +105,8 @@ impl TableOptions {
             .set_max_row_group_bytes(None)
             .set_data_page_size_limit(self.page_bytes)
             .set_data_page_row_count_limit(PAGE_ROWS)
+            // The library looks whether a page is full after so many rows: never between ours.
+            .set_write_batch_size(ROWS_MAX)
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_statistics_truncate_length(Some(STATISTICS_BYTES))
             .set_column_index_truncate_length(Some(STATISTICS_BYTES))

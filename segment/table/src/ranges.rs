@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn near_ranges_are_joined() {
         assert_eq!(merged(vec![8..9, 0..2, 3..4, 1..3]), [0..4, 8..9]);
-        assert_eq!(merged(vec![5..7, 0..4]), [0..7]);
+        assert_eq!(merged(vec![5..7, 0..4, 9..11]), [0..7, 9..11]);
         assert_eq!(merged(vec![6..7, 0..4]), [0..4, 6..7]);
     }
 }

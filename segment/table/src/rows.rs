@@ -56,6 +56,7 @@ pub(crate) struct Rows {
     raw_headers: Option<BinaryBuilder>,
     scratch: Vec<u8>,
     raw_bytes: usize,
+    value_bytes: usize,
 }
 
 impl Rows {
@@ -75,6 +76,7 @@ impl Rows {
             raw_headers: raw_headers.then(BinaryBuilder::new),
             scratch: Vec::new(),
             raw_bytes: 0,
+            value_bytes: 0,
         }
     }
 
@@ -86,6 +88,11 @@ impl Rows {
     /// Their raw bytes.
     pub fn raw_bytes(&self) -> usize {
         self.raw_bytes
+    }
+
+    /// Bytes that their values take in a page: each has a length in front.
+    pub fn value_bytes(&self) -> usize {
+        self.value_bytes
     }
 
     /// Adds a row of `raw_bytes` raw bytes. The caller has seen to it that a batch's worth of rows stays far below the
@@ -122,11 +129,13 @@ impl Rows {
             }
         }
         self.raw_bytes += raw_bytes;
+        self.value_bytes += record.value.as_ref().map_or(0, |value| 4 + value.len());
     }
 
     /// The rows, as the Parquet library takes them; none are left here.
     pub fn take(&mut self) -> Result<RecordBatch, TableError> {
         self.raw_bytes = 0;
+        self.value_bytes = 0;
         let ends = std::mem::replace(&mut self.header_ends, vec![0]);
         let headers: Vec<ArrayRef> = vec![
             Arc::new(self.header_keys.finish()),

@@ -13,7 +13,7 @@ use parquet::file::metadata::KeyValue;
 use crate::error::TableError;
 use crate::file::TableRef;
 use crate::index::{INDEX_KEY, Index, TableSpan};
-use crate::options::TableOptions;
+use crate::options::{ROWS_BYTES, ROWS_MAX, TableOptions};
 use crate::rows::{Rows, has_text_keys_only, raw_bytes};
 use crate::schema::schema;
 use crate::sink::Sink;
@@ -21,11 +21,6 @@ use crate::striper::Striper;
 
 /// Largest record that a table takes: a page holds at most 2 GiB, and a reader has to hold a record several times.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
-/// Raw bytes of the rows that are handed to the Parquet library at once: they are still in the cache then, and a page
-/// grows beyond its size by no more than that.
-const ROWS_BYTES: usize = 256 << 10;
-/// The same in rows, for small ones.
-const ROWS_MAX: usize = 8 << 10;
 
 /// A table, written from its start to its end. After an error it is of no use any more: begin the file again.
 #[derive(Debug)]
@@ -270,7 +265,11 @@ impl TableWriter {
         self.rows.push(span.partition, record, timestamp_type, size);
         self.row_group_bytes += size;
         if self.rows.raw_bytes() >= ROWS_BYTES || self.rows.len() >= ROWS_MAX {
+            let (value_bytes, rows) = (self.rows.value_bytes(), self.rows.len());
             self.write_rows()?;
+            if self.striper.ends_with_page(value_bytes, rows) {
+                self.close_stripe()?;
+            }
         }
         Ok(())
     }
