@@ -8,7 +8,7 @@ pub mod index_part;
 pub mod manifest;
 pub mod object_key;
 pub mod parted;
-mod reader;
+pub mod reader;
 pub mod record_batch;
 pub mod segment_index;
 pub mod segment_object;

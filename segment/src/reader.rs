@@ -5,26 +5,29 @@ use crate::error::FormatError;
 use crate::record_batch::varint::{get_signed, get_unsigned};
 
 /// `N` bytes at `at`. Callers have checked the length.
-pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
     out
 }
 
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+/// A 16-bit number at `at`. Callers have checked the length.
+pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, at))
 }
 
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+/// A 32-bit number at `at`. Callers have checked the length.
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, at))
 }
 
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+/// A 64-bit number at `at`. Callers have checked the length.
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, at))
 }
 
 /// Refuses versions and flags that this program does not know.
-pub(crate) fn check_version(
+pub fn check_version(
     what: &'static str,
     found: u16,
     flags: u16,
@@ -42,11 +45,7 @@ pub(crate) fn check_version(
 }
 
 /// Compares a stored checksum with the one of `bytes`.
-pub(crate) fn check_crc32c(
-    what: &'static str,
-    stored: u32,
-    bytes: &[u8],
-) -> Result<(), FormatError> {
+pub fn check_crc32c(what: &'static str, stored: u32, bytes: &[u8]) -> Result<(), FormatError> {
     let computed = crc32c::crc32c(bytes);
     if computed == stored {
         return Ok(());
@@ -59,21 +58,25 @@ pub(crate) fn check_crc32c(
 }
 
 /// Reads fields one after the other; `what` names the structure in errors.
-pub(crate) struct Reader<'a> {
+#[derive(Debug)]
+pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     what: &'static str,
 }
 
 impl<'a> Reader<'a> {
+    /// Reads `bytes` from their start.
     pub fn new(bytes: &'a [u8], what: &'static str) -> Self {
         Self { bytes, at: 0, what }
     }
 
+    /// The error for values that contradict each other.
     pub fn malformed(&self) -> FormatError {
         FormatError::Malformed(self.what)
     }
 
+    /// Nothing is left.
     pub fn is_empty(&self) -> bool {
         self.at == self.bytes.len()
     }
@@ -82,6 +85,7 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
+    /// The next `count` bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], FormatError> {
         let rest = &self.bytes[self.at..];
         let taken = rest.get(..count).ok_or(self.malformed())?;
@@ -89,14 +93,17 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// The next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
         Ok(array_at(self.take(N)?, 0))
     }
 
+    /// A varint.
     pub fn unsigned(&mut self) -> Result<u64, FormatError> {
         get_unsigned(self.bytes, &mut self.at).ok_or(FormatError::Malformed(self.what))
     }
 
+    /// A zigzag varint.
     pub fn signed(&mut self) -> Result<i64, FormatError> {
         get_signed(self.bytes, &mut self.at).ok_or(FormatError::Malformed(self.what))
     }

@@ -14,7 +14,7 @@ mod header;
 mod record;
 mod split;
 mod stored;
-pub(crate) mod varint;
+pub mod varint;
 
 pub use builder::{BatchBuilder, NO_HEADERS};
 pub use check::{RecordsSummary, check_crc, check_records, with_log_append_time};

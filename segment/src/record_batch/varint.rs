@@ -1,10 +1,10 @@
 //! Variable-length integers: unsigned LEB128, and Kafka's zigzag form of it.
 
 /// Longest encoding of a 64-bit number in bytes.
-pub(crate) const VARINT_BYTES_MAX: usize = 10;
+pub const VARINT_BYTES_MAX: usize = 10;
 
 /// Appends an unsigned number, 7 bits a byte, low bits first.
-pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -13,25 +13,25 @@ pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a signed number: zigzag, so that small negative ones are short too.
-pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_unsigned(out, zigzag(value));
 }
 
 /// Bytes that [`put_unsigned`] would write.
-pub(crate) fn unsigned_bytes(value: u64) -> usize {
+pub fn unsigned_bytes(value: u64) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
 /// Bytes that [`put_signed`] would write.
-pub(crate) fn signed_bytes(value: i64) -> usize {
+pub fn signed_bytes(value: i64) -> usize {
     unsigned_bytes(zigzag(value))
 }
 
 /// Reads an unsigned number at `*at` and moves `*at` behind it; `None` when the bytes end or the
 /// number does not fit 64 bits (`*at` is then meaningless).
 #[inline]
-pub(crate) fn get_unsigned(bytes: &[u8], at: &mut usize) -> Option<u64> {
+pub fn get_unsigned(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let first = *bytes.get(*at)?;
     *at += 1;
     if first < 0x80 {
@@ -58,13 +58,13 @@ fn get_unsigned_rest(bytes: &[u8], at: &mut usize, mut value: u64) -> Option<u64
 
 /// Reads a signed (zigzag) number, otherwise as [`get_unsigned`].
 #[inline]
-pub(crate) fn get_signed(bytes: &[u8], at: &mut usize) -> Option<i64> {
+pub fn get_signed(bytes: &[u8], at: &mut usize) -> Option<i64> {
     get_unsigned(bytes, at).map(unzigzag)
 }
 
 /// Reads a signed number that must fit 32 bits.
 #[inline]
-pub(crate) fn get_signed_32(bytes: &[u8], at: &mut usize) -> Option<i32> {
+pub fn get_signed_32(bytes: &[u8], at: &mut usize) -> Option<i32> {
     i32::try_from(get_signed(bytes, at)?).ok()
 }
 

@@ -1,0 +1,165 @@
+//! Rows on their way into the file: columns that grow record by record.
+
+use std::sync::Arc;
+
+use alluvium_common::topic::PartitionIndex;
+use alluvium_segment::record_batch::{Record, TimestampType};
+use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use arrow_array::{
+    ArrayRef, Int8Array, Int32Array, Int64Array, ListArray, RecordBatch, StructArray,
+    TimestampMillisecondArray,
+};
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+use arrow_schema::SchemaRef;
+
+use crate::error::TableError;
+use crate::headers;
+use crate::schema::{header_element, header_fields};
+
+/// What a record takes beside its bytes: its frame, timestamp and offset in a batch, its places in memory here.
+const RECORD_OVERHEAD_BYTES: usize = 16;
+/// The same for a header.
+const HEADER_OVERHEAD_BYTES: usize = 4;
+
+/// Raw bytes of a record: what sizes of stripes and row groups are counted in.
+pub(crate) fn raw_bytes(record: &Record) -> usize {
+    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|header| HEADER_OVERHEAD_BYTES + header.key.len() + length(&header.value))
+        .sum();
+    RECORD_OVERHEAD_BYTES + length(&record.key) + length(&record.value) + headers
+}
+
+/// Whether a record can be kept without `_raw_headers`.
+pub(crate) fn has_text_keys_only(record: &Record) -> bool {
+    record
+        .headers
+        .iter()
+        .all(|header| std::str::from_utf8(&header.key).is_ok())
+}
+
+/// The columns of some rows.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    schema: SchemaRef,
+    partitions: Vec<i32>,
+    offsets: Vec<i64>,
+    timestamps: Vec<i64>,
+    timestamp_types: Vec<i8>,
+    keys: BinaryBuilder,
+    values: BinaryBuilder,
+    header_ends: Vec<i32>,
+    header_keys: StringBuilder,
+    header_values: BinaryBuilder,
+    raw_headers: Option<BinaryBuilder>,
+    scratch: Vec<u8>,
+    raw_bytes: usize,
+    value_bytes: usize,
+}
+
+impl Rows {
+    /// No rows. `raw_headers` must be as in the schema.
+    pub fn new(schema: SchemaRef, raw_headers: bool) -> Self {
+        Self {
+            schema,
+            partitions: Vec::new(),
+            offsets: Vec::new(),
+            timestamps: Vec::new(),
+            timestamp_types: Vec::new(),
+            keys: BinaryBuilder::new(),
+            values: BinaryBuilder::new(),
+            header_ends: vec![0],
+            header_keys: StringBuilder::new(),
+            header_values: BinaryBuilder::new(),
+            raw_headers: raw_headers.then(BinaryBuilder::new),
+            scratch: Vec::new(),
+            raw_bytes: 0,
+            value_bytes: 0,
+        }
+    }
+
+    /// Rows there.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Their raw bytes.
+    pub fn raw_bytes(&self) -> usize {
+        self.raw_bytes
+    }
+
+    /// Bytes that their values take in a page: each has a length in front.
+    pub fn value_bytes(&self) -> usize {
+        self.value_bytes
+    }
+
+    /// Adds a row of `raw_bytes` raw bytes. The caller has seen to it that a batch's worth of rows stays far below the
+    /// 2 GiB that a column can hold.
+    pub fn push(
+        &mut self,
+        partition: PartitionIndex,
+        record: &Record,
+        timestamp_type: TimestampType,
+        raw_bytes: usize,
+    ) {
+        self.partitions.push(partition.0);
+        self.offsets.push(record.offset.get());
+        self.timestamps.push(record.timestamp);
+        self.timestamp_types.push(timestamp_type as i8);
+        self.keys.append_option(record.key.as_deref());
+        self.values.append_option(record.value.as_deref());
+        for header in &record.headers {
+            self.header_keys.append_value(header.key_str());
+            self.header_values.append_option(header.value.as_deref());
+        }
+        // Each takes bytes of a record, which are far fewer than 2^31.
+        let headers = arrow_array::builder::ArrayBuilder::len(&self.header_keys) as i32;
+        self.header_ends.push(headers);
+        if let Some(column) = &mut self.raw_headers {
+            if has_text_keys_only(record) {
+                column.append_null();
+            } else {
+                self.scratch.clear();
+                let all = record.headers.iter();
+                let all = all.map(|header| (&header.key[..], header.value.as_deref()));
+                headers::encode(&mut self.scratch, all);
+                column.append_value(&self.scratch);
+            }
+        }
+        self.raw_bytes += raw_bytes;
+        self.value_bytes += record.value.as_ref().map_or(0, |value| 4 + value.len());
+    }
+
+    /// The rows, as the Parquet library takes them; none are left here.
+    pub fn take(&mut self) -> Result<RecordBatch, TableError> {
+        self.raw_bytes = 0;
+        self.value_bytes = 0;
+        let ends = std::mem::replace(&mut self.header_ends, vec![0]);
+        let headers: Vec<ArrayRef> = vec![
+            Arc::new(self.header_keys.finish()),
+            Arc::new(self.header_values.finish()),
+        ];
+        let headers = ListArray::try_new(
+            header_element(),
+            OffsetBuffer::new(ScalarBuffer::from(ends)),
+            Arc::new(StructArray::try_new(header_fields(), headers, None)?),
+            None,
+        )?;
+        let timestamps = TimestampMillisecondArray::from(std::mem::take(&mut self.timestamps));
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(std::mem::take(&mut self.partitions))),
+            Arc::new(Int64Array::from(std::mem::take(&mut self.offsets))),
+            Arc::new(timestamps.with_timezone("UTC")),
+            Arc::new(Int8Array::from(std::mem::take(&mut self.timestamp_types))),
+            Arc::new(self.keys.finish()),
+            Arc::new(self.values.finish()),
+            Arc::new(headers),
+        ];
+        if let Some(raw) = &mut self.raw_headers {
+            columns.push(Arc::new(raw.finish()));
+        }
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+}
