@@ -22,6 +22,8 @@ pub struct ReadMetrics {
     pub spilled: TierMetrics,
     /// From segments, through the cache.
     pub segments: TierMetrics,
+    /// From table files, rebuilt.
+    pub tables: TierMetrics,
     /// Fetches that had to wait for records.
     pub waits: Counter,
     /// Fetches waiting now.
@@ -43,6 +45,7 @@ impl ReadMetrics {
             ("tail", &metrics.tail),
             ("spilled", &metrics.spilled),
             ("segments", &metrics.segments),
+            ("tables", &metrics.tables),
         ] {
             let labels = [("tier".into(), tier.into())];
             let registry = registry.sub_registry_with_labels(labels.into_iter());

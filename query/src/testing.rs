@@ -13,12 +13,16 @@ use alluvium_common::object_store::fault::{FaultPlan, FaultStore};
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::{Random, SeededRandom};
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
-use alluvium_segment::object_key::{ObjectKey, SegmentName};
+use alluvium_segment::manifest::{
+    Manifest, ManifestContent, PublishedPartition, SpanEntry, TableEntry,
+};
+use alluvium_segment::object_key::{ObjectKey, SegmentName, TableName};
 use alluvium_segment::record_batch::{
-    BatchBuilder, BatchHeader, Codec, NO_HEADERS, StoredBatch, TimestampType,
+    BatchBuilder, BatchHeader, Codec, DecodeLimits, NO_HEADERS, StoredBatch, TimestampType,
 };
 use alluvium_segment::segment_index::{SegmentIndex, SegmentRef};
 use alluvium_segment::segment_object::{EncodeOptions, SegmentEntry, SegmentHeader, encode};
+use alluvium_table::{TableOptions, TableWriter};
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -78,6 +82,8 @@ pub(crate) struct TestLog {
     pub(crate) log: Arc<PartitionLog>,
     pub(crate) batches: Vec<StoredBatch>,
     uploaded: usize,
+    published: usize,
+    manifest: ManifestContent,
 }
 
 /// A session whose end tests decide.
@@ -166,6 +172,8 @@ impl TestBroker {
             log,
             batches: Vec::new(),
             uploaded: 0,
+            published: 0,
+            manifest: ManifestContent::empty(tp(partition).topic_id),
         }
     }
 
@@ -249,6 +257,82 @@ impl TestBroker {
                     .add_segment(Arc::clone(&segment), span)
                     .expect("contiguous");
             }
+        }
+    }
+}
+
+impl TestBroker {
+    /// Publishes what is uploaded and not published yet, as one table file of small stripes. Returns its manifest.
+    pub(crate) async fn publish(&self, log: &mut TestLog) -> Arc<Manifest> {
+        let new = &log.batches[log.published..log.uploaded];
+        log.published = log.uploaded;
+        if let (Some(first), Some(last)) = (new.first(), new.last()) {
+            let span = (first.base_offset(), last.next_offset());
+            let entry = self.put_table(log.log.tp.partition, span, new).await;
+            let published = PublishedPartition {
+                next_offset: span.1,
+                producers: Vec::new(),
+            };
+            log.manifest.tables.push(entry);
+            log.manifest
+                .partitions
+                .insert(log.log.tp.partition, published);
+        }
+        log.manifest.version += 1;
+        let manifest = Arc::new(Manifest::new(log.manifest.clone()).expect("well formed"));
+        log.log.set_published(&manifest);
+        manifest
+    }
+
+    async fn put_table(
+        &self,
+        partition: PartitionIndex,
+        (base_offset, next_offset): (Offset, Offset),
+        batches: &[StoredBatch],
+    ) -> TableEntry {
+        let options = TableOptions {
+            stripe_bytes: 2_000,
+            row_group_bytes: 10_000,
+            ..TableOptions::default()
+        };
+        let mut writer = TableWriter::new(&options).expect("options");
+        writer
+            .begin_partition(partition, base_offset)
+            .expect("the first");
+        for batch in batches {
+            writer
+                .push_batch(batch, base_offset, &DecodeLimits::default())
+                .expect("in order");
+        }
+        writer.end_partition(next_offset).expect("ends");
+        let table = writer.finish().expect("finished");
+        let written = SegmentName {
+            broker_id: BrokerId(1),
+            broker_epoch: BrokerEpoch(1),
+            id: self.random.uuid(),
+        };
+        let object_key = ObjectKey::table(&TableName {
+            topic_id: tp(0).topic_id,
+            written,
+        });
+        let path = Path::from(object_key.as_str());
+        let payload: PutPayload = table.chunks.into_iter().collect();
+        self.store.put(&path, payload).await.expect("stored");
+        let spans = table.spans.iter().map(|span| SpanEntry {
+            partition: span.partition,
+            base_offset: span.base_offset,
+            next_offset: span.next_offset,
+            records: span.records,
+            raw_bytes: span.raw_bytes,
+            min_timestamp: span.min_timestamp,
+            max_timestamp: span.max_timestamp,
+        });
+        TableEntry {
+            object_key,
+            size_bytes: table.table.size_bytes,
+            tail_length: table.table.tail_length,
+            tail_crc: table.table.tail_crc,
+            spans: spans.collect(),
         }
     }
 }

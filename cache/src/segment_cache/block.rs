@@ -3,7 +3,7 @@
 use alluvium_common::offset::Offset;
 use alluvium_segment::FormatError;
 use alluvium_segment::footer::BlockEntry;
-use alluvium_segment::record_batch::{StoredBatch, split};
+use alluvium_segment::record_batch::{BatchError, StoredBatch, split};
 use alluvium_segment::segment_object::decode_block;
 use bytes::Bytes;
 
@@ -127,6 +127,20 @@ impl Block {
         let index = first + found;
         let range = self.start_of(index)..self.ends[index].position as usize;
         Some(self.bytes.slice(range))
+    }
+
+    /// The batches from the one that contains `from` on.
+    pub fn batches_from(
+        &self,
+        from: Offset,
+    ) -> impl Iterator<Item = Result<StoredBatch, BatchError>> {
+        let first = self
+            .ends
+            .partition_point(|end| end.next_offset <= from.get());
+        (first..self.ends.len()).map(|index| {
+            let range = self.start_of(index)..self.ends[index].position as usize;
+            StoredBatch::from_stored(self.bytes.slice(range))
+        })
     }
 
     /// Bytes of memory it takes.

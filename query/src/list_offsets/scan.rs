@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use alluvium_cache::budget::ReadClass;
 use alluvium_cache::log::PartitionLog;
+use alluvium_cache::segment_cache::Block;
 use alluvium_cache::tail::TailBatch;
 use alluvium_common::clock::TimestampMs;
 use alluvium_common::offset::Offset;
 use alluvium_segment::footer::BlockEntry;
+use alluvium_segment::manifest::Manifest;
 use alluvium_segment::record_batch::{BatchError, Codec, DecodeLimits, StoredBatch};
 use alluvium_segment::segment_index::SegmentRef;
 
@@ -62,6 +64,14 @@ impl OffsetFinder {
         let mut from = from;
         let mut lookups = 0;
         while from < upto {
+            if let Some(manifest) = published_from(log, from) {
+                let hit;
+                (hit, from) = self.in_history(log, &manifest, timestamp, from).await?;
+                match hit {
+                    Some(hit) => return Ok(Some(hit).filter(|(offset, _)| *offset < upto)),
+                    None => continue,
+                }
+            }
             let hit = match in_index(log, timestamp, from, upto) {
                 Indexed::Block(segment, entry) => {
                     let hit = self.in_block(&segment, &entry, timestamp, from).await?;
@@ -106,7 +116,14 @@ impl OffsetFinder {
         upto: Offset,
     ) -> Result<Option<FoundOffset>, ReadError> {
         // The log start may lie within a batch, whose header then speaks of deleted records too.
-        let (after, in_first) = self.max_of_cut_batch(log, from).await?;
+        let (after, in_first) = match published_from(log, from) {
+            Some(manifest) => {
+                let history = self.reader.history();
+                let in_history = history.max_timestamp(log, &manifest, from).await?;
+                (manifest.published_end(log.tp.partition), in_history)
+            }
+            None => self.max_of_cut_batch(log, from).await?,
+        };
         // Headers may claim more than their records hold: then nothing is found at that time, and
         // the search goes on with the claim below it.
         let mut below = TimestampMs::MAX;
@@ -152,6 +169,23 @@ impl OffsetFinder {
         Ok((next, self.open(batch, walk).await?))
     }
 
+    /// The first hit in table files, and where to go on without one.
+    async fn in_history(
+        &self,
+        log: &Arc<PartitionLog>,
+        manifest: &Manifest,
+        timestamp: TimestampMs,
+        from: Offset,
+    ) -> Result<(Option<Hit>, Offset), ReadError> {
+        let history = self.reader.history();
+        let found = history.block_since(log, manifest, timestamp, from).await?;
+        let Some((block, next)) = found else {
+            return Ok((None, manifest.published_end(log.tp.partition)));
+        };
+        let hit = self.in_batches(&block, timestamp, from).await?;
+        Ok((hit, next.max(from)))
+    }
+
     async fn in_block(
         &self,
         segment: &Arc<SegmentRef>,
@@ -161,6 +195,15 @@ impl OffsetFinder {
     ) -> Result<Option<Hit>, ReadError> {
         let cache = self.reader.cache();
         let block = cache.block(segment, entry, ReadClass::Backfill).await?;
+        self.in_batches(&block, timestamp, from).await
+    }
+
+    async fn in_batches(
+        &self,
+        block: &Block,
+        timestamp: TimestampMs,
+        from: Offset,
+    ) -> Result<Option<Hit>, ReadError> {
         let mut next = from;
         while let Some(raw) = block.first_at_or_after(timestamp, next) {
             let batch = StoredBatch::from_stored(raw)?;
@@ -214,6 +257,12 @@ impl OffsetFinder {
         let walked = tokio::task::spawn_blocking(move || walk(&batch, &limits));
         Ok(walked.await??)
     }
+}
+
+/// The manifest, if `from` is published.
+fn published_from(log: &PartitionLog, from: Offset) -> Option<Arc<Manifest>> {
+    let manifest = log.published()?;
+    (from < manifest.published_end(log.tp.partition)).then_some(manifest)
 }
 
 /// The first block with records in `from..upto` that claims one at or after `timestamp`.

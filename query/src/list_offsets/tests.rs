@@ -63,8 +63,11 @@ proptest! {
             let mut log = broker.open(0);
             for (spec, spill, upload) in specs {
                 broker.append(&mut log, &spec, spill);
-                if upload == 0 {
+                if upload <= 1 {
                     broker.upload(&mut [&mut log]).await;
+                }
+                if upload == 1 {
+                    broker.publish(&mut log).await;
                 }
             }
             let upto = log.end();

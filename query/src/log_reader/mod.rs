@@ -1,12 +1,13 @@
 //! Offset to batches, over all tiers.
 //!
 //! A read first asks the partition's tail. What lies below the tail is in segments, found through
-//! the partition's index and read through the cache; a read that reaches the end of the segments goes
-//! on in the tail. Batches are passed on whole and, unless they are small, uncopied: the first one contains the offset asked
+//! the partition's index and read through the cache, and below these in table files; a read that reaches the end of one
+//! tier goes on in the next. Batches are passed on whole and, unless they are small, uncopied: the first one contains the offset asked
 //! for and may begin before it, as in Kafka.
 
 mod read_ahead;
 mod segments;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::ReadError;
 use crate::guard::{LeaderGuard, check_end};
+use crate::history::History;
 use crate::metrics::ReadMetrics;
 use read_ahead::ReadAhead;
 
@@ -157,7 +159,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Whether it will be read from segments (it may end in the tail).
+    /// Whether it will be read from segments or table files (it may end in the tail).
     pub(crate) fn is_in_segments(&self) -> bool {
         matches!(self.place, Place::Segments)
     }
@@ -199,6 +201,7 @@ pub(crate) enum Started {
 pub struct LogReader {
     logs: Arc<Logs>,
     cache: SegmentCache,
+    history: History,
     read_ahead: ReadAhead,
     guard: Arc<dyn LeaderGuard>,
     metrics: ReadMetrics,
@@ -214,6 +217,7 @@ impl LogReader {
     ) -> Arc<Self> {
         Arc::new(Self {
             logs,
+            history: History::new(cache.clone()),
             cache,
             guard,
             read_ahead: ReadAhead::default(),
@@ -238,6 +242,10 @@ impl LogReader {
 
     pub(crate) fn cache(&self) -> &SegmentCache {
         &self.cache
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
     }
 
     /// Reads what is there; never waits for more records.

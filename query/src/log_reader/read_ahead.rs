@@ -114,21 +114,24 @@ impl Places {
 }
 
 impl ReadAhead {
-    /// To be called after a read of segments from `from` to `to`.
-    pub(super) fn after(&self, cache: &SegmentCache, log: &PartitionLog, from: Offset, to: Offset) {
+    /// To be called after a read of what is stored, from `from` to `to`: how many bytes to read ahead from there.
+    pub(super) fn after(
+        &self,
+        cache: &SegmentCache,
+        tp: TopicPartition,
+        from: Offset,
+        to: Offset,
+    ) -> u64 {
         if from == to {
-            return;
+            return 0;
         }
         let bytes_max = cache.read_ahead_bytes_max();
-        let ahead = self.places.lock().moved(log.tp, from, to, bytes_max);
-        if ahead > 0 {
-            prefetch(cache, log, to, ahead);
-        }
+        self.places.lock().moved(tp, from, to, bytes_max)
     }
 }
 
 /// Starts to fetch about `bytes` of blocks from `from` on, segment by segment.
-fn prefetch(cache: &SegmentCache, log: &PartitionLog, from: Offset, bytes: u64) {
+pub(super) fn prefetch(cache: &SegmentCache, log: &PartitionLog, from: Offset, bytes: u64) {
     let mut left = bytes;
     let mut runs = Vec::new();
     {

@@ -1,4 +1,4 @@
-//! Reading segments, and on into the tail.
+//! Reading what is stored: table files, then segments, and on into the tail.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use alluvium_common::offset::Offset;
 use alluvium_segment::footer::BlockEntry;
 use alluvium_segment::segment_index::SegmentRef;
 
-use super::{LogRead, LogReader, Pending, ReadRequest};
+use super::{LogRead, LogReader, Pending, ReadRequest, read_ahead};
 use crate::error::ReadError;
 
 /// Blocks looked up under one hold of the index's lock.
@@ -27,7 +27,7 @@ struct Found {
 }
 
 /// Whether to go on after a step.
-enum Step {
+pub(super) enum Step {
     More,
     End,
 }
@@ -51,6 +51,10 @@ impl LogReader {
                     lookups = 0;
                     self.read_found(&found, &request, upto, &mut read).await
                 }
+                // After the index, which forgets what the manifest has.
+                None if read.next_offset < log.published_end() => {
+                    self.read_tables(&log, &request, upto, &mut read).await
+                }
                 None if lookups == LOOKUPS_MAX => Err(ReadError::Internal(format!(
                     "offset {} of {} is in no tier",
                     read.next_offset, log.tp
@@ -67,9 +71,25 @@ impl LogReader {
                 Err(_) => break,
             }
         }
-        self.read_ahead
-            .after(&self.cache, &log, request.from, read.next_offset);
+        match read.records.is_empty() {
+            // What has no records was passed over; whoever comes next may pass over it too.
+            true => read.next_offset = request.from,
+            false => self.look_ahead(&log, request.from, read.next_offset),
+        }
         Ok(read)
+    }
+
+    fn look_ahead(&self, log: &PartitionLog, from: Offset, to: Offset) {
+        let ahead = self.read_ahead.after(&self.cache, log.tp, from, to);
+        if ahead == 0 {
+            return;
+        }
+        match log.published() {
+            Some(manifest) if to < manifest.published_end(log.tp.partition) => {
+                self.history.prefetch(log, &manifest, to, ahead);
+            }
+            _ => read_ahead::prefetch(&self.cache, log, to, ahead),
+        }
     }
 
     async fn read_found(
@@ -174,10 +194,18 @@ fn find(log: &PartitionLog, offset: Offset) -> Option<Found> {
     })
 }
 
-/// Bytes of the blocks from the one that holds `from` on; stops counting at `enough`.
+/// Bytes of what is stored from `from` on; stops counting at `enough`.
 pub(super) fn bytes_from(log: &PartitionLog, from: Offset, enough: usize) -> usize {
-    let index = log.index.read();
     let mut bytes = 0;
+    if let Some(manifest) = log.published() {
+        for found in manifest.spans_from(log.tp.partition, from) {
+            if bytes >= enough {
+                return bytes;
+            }
+            bytes += found.span.raw_bytes as usize;
+        }
+    }
+    let index = log.index.read();
     for found in index.blocks_from(from) {
         if bytes >= enough {
             break;
