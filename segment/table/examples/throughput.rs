@@ -109,6 +109,9 @@ fn half_noise(number: u64, noise: &mut Noise) -> Vec<u8> {
     value
 }
 
+/// Makes the value of a record by its number.
+type MakeValue = fn(u64, &mut Noise) -> Vec<u8>;
+
 struct Input {
     kind: &'static str,
     batches: Vec<StoredBatch>,
@@ -116,7 +119,7 @@ struct Input {
     record_bytes: usize,
 }
 
-fn input(kind: &'static str, value: fn(u64, &mut Noise) -> Vec<u8>, codec: Codec) -> Input {
+fn input(kind: &'static str, value: MakeValue, codec: Codec) -> Input {
     let mut noise = Noise(1);
     let mut input = Input {
         kind,
@@ -205,7 +208,7 @@ fn measure_table(input: &Input, options: &TableOptions) {
 
 fn main() {
     let only = std::env::args().nth(1);
-    let inputs: [(&str, fn(u64, &mut Noise) -> Vec<u8>, Codec); 4] = [
+    let inputs: [(&str, MakeValue, Codec); 4] = [
         ("events", event, Codec::None),
         ("half noise", half_noise, Codec::None),
         ("events in lz4 batches", event, Codec::Lz4),

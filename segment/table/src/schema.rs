@@ -38,6 +38,12 @@ pub(crate) mod leaf {
     pub const RAW_HEADERS: usize = 8;
 }
 
+/// Timestamp types as `_timestamp_type` has them; Kafka's numbers.
+pub(crate) mod timestamp_type {
+    pub const CREATE_TIME: i8 = 0;
+    pub const LOG_APPEND_TIME: i8 = 1;
+}
+
 fn field(id: u8, name: &str, data_type: DataType, nullable: bool) -> Field {
     let id = (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
     Field::new(name, data_type, nullable).with_metadata(HashMap::from([id]))
