@@ -281,3 +281,6 @@ fn decode_stripes(reader: &mut Reader<'_>) -> Result<Vec<Stripe>, FormatError> {
     }
     Ok(stripes)
 }
+
+#[cfg(test)]
+mod tests;
