@@ -117,6 +117,7 @@ struct Input {
     batches: Vec<StoredBatch>,
     value_bytes: usize,
     record_bytes: usize,
+    records: usize,
 }
 
 fn input(kind: &'static str, value: MakeValue, codec: Codec) -> Input {
@@ -126,6 +127,7 @@ fn input(kind: &'static str, value: MakeValue, codec: Codec) -> Input {
         batches: Vec::new(),
         value_bytes: 0,
         record_bytes: 0,
+        records: 0,
     };
     let mut number = 0;
     while input.record_bytes < TABLE_BYTES {
@@ -137,6 +139,7 @@ fn input(kind: &'static str, value: MakeValue, codec: Codec) -> Input {
             let timestamp = 1_750_000_000_000 + number as i64 * 3;
             builder.push(timestamp, Some(key.as_bytes()), Some(&value), NO_HEADERS);
             input.value_bytes += value.len();
+            input.records += 1;
             number += 1;
         }
         input.record_bytes += builder.size_bytes();
@@ -191,7 +194,8 @@ fn measure_table(input: &Input, options: &TableOptions) {
     let name = format!("{}, zstd {}", input.kind, options.zstd_level);
     let got = read(&file, &table);
     println!(
-        "{name}: {:.2} value bytes per stored byte, {} stripes, {:.2}x of the file read for all, tail {} KiB, {} KiB in memory",
+        "{name}: {} bytes a value, {:.2} value bytes per stored byte, {} stripes, {:.2}x of the file read for all, tail {} KiB, {} KiB in memory",
+        input.value_bytes / input.records,
         input.value_bytes as f64 / file.len() as f64,
         table.stripes().len(),
         got as f64 / file.len() as f64,
