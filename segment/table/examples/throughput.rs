@@ -109,20 +109,25 @@ fn half_noise(number: u64, noise: &mut Noise) -> Vec<u8> {
     value
 }
 
+/// Makes the value of a record by its number.
+type MakeValue = fn(u64, &mut Noise) -> Vec<u8>;
+
 struct Input {
     kind: &'static str,
     batches: Vec<StoredBatch>,
     value_bytes: usize,
     record_bytes: usize,
+    records: usize,
 }
 
-fn input(kind: &'static str, value: fn(u64, &mut Noise) -> Vec<u8>, codec: Codec) -> Input {
+fn input(kind: &'static str, value: MakeValue, codec: Codec) -> Input {
     let mut noise = Noise(1);
     let mut input = Input {
         kind,
         batches: Vec::new(),
         value_bytes: 0,
         record_bytes: 0,
+        records: 0,
     };
     let mut number = 0;
     while input.record_bytes < TABLE_BYTES {
@@ -134,6 +139,7 @@ fn input(kind: &'static str, value: fn(u64, &mut Noise) -> Vec<u8>, codec: Codec
             let timestamp = 1_750_000_000_000 + number as i64 * 3;
             builder.push(timestamp, Some(key.as_bytes()), Some(&value), NO_HEADERS);
             input.value_bytes += value.len();
+            input.records += 1;
             number += 1;
         }
         input.record_bytes += builder.size_bytes();
@@ -188,7 +194,8 @@ fn measure_table(input: &Input, options: &TableOptions) {
     let name = format!("{}, zstd {}", input.kind, options.zstd_level);
     let got = read(&file, &table);
     println!(
-        "{name}: {:.2} value bytes per stored byte, {} stripes, {:.2}x of the file read for all, tail {} KiB, {} KiB in memory",
+        "{name}: {} bytes a value, {:.2} value bytes per stored byte, {} stripes, {:.2}x of the file read for all, tail {} KiB, {} KiB in memory",
+        input.value_bytes / input.records,
         input.value_bytes as f64 / file.len() as f64,
         table.stripes().len(),
         got as f64 / file.len() as f64,
@@ -205,7 +212,7 @@ fn measure_table(input: &Input, options: &TableOptions) {
 
 fn main() {
     let only = std::env::args().nth(1);
-    let inputs: [(&str, fn(u64, &mut Noise) -> Vec<u8>, Codec); 4] = [
+    let inputs: [(&str, MakeValue, Codec); 4] = [
         ("events", event, Codec::None),
         ("half noise", half_noise, Codec::None),
         ("events in lz4 batches", event, Codec::Lz4),

@@ -18,8 +18,8 @@ pub enum TableError {
     /// What the Parquet library says. Behind a verified checksum that is a defect of this program or of the writer's.
     #[error("parquet: {0}")]
     Parquet(String),
-    /// A header key is not UTF-8, and the file was begun without the column that keeps such keys. Nothing of the batch
-    /// was taken. Begin the file again with [`crate::TableOptions::raw_headers`].
+    /// A header key is not UTF-8, and the file was begun without the column that keeps such keys. Drop it, and begin again
+    /// with [`crate::TableOptions::raw_headers`].
     #[error("a header key is not UTF-8: the table needs the column _raw_headers")]
     NeedsRawHeaders,
     /// The writer was called out of order: offsets or partitions do not ascend, or no partition is open.

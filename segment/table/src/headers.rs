@@ -53,3 +53,36 @@ fn field<'a>(raw: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, TableErr
     *at += length;
     rest.map(Some).ok_or(TableError::malformed())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn they_round_trip(
+            headers in vec((vec(any::<u8>(), 0..5), option::of(vec(any::<u8>(), 0..200))), 0..5),
+        ) {
+            let headers: Vec<HeaderRef<'_>> = headers
+                .iter()
+                .map(|(key, value)| (&key[..], value.as_deref()))
+                .collect();
+            let mut raw = Vec::new();
+            encode(&mut raw, headers.iter().copied());
+            let mut decoded = Vec::new();
+            prop_assert_eq!(decode(&raw, &mut decoded), Ok(()));
+            prop_assert_eq!(decoded, headers);
+            raw.pop();
+            prop_assert!(decode(&raw, &mut Vec::new()).is_err());
+        }
+
+        #[test]
+        fn random_bytes_never_panic(raw in vec(any::<u8>(), 0..40)) {
+            let _ = decode(&raw, &mut Vec::new());
+        }
+    }
+}

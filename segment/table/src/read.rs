@@ -21,7 +21,7 @@ use crate::headers::{self, HeaderRef};
 use crate::index::Stripe;
 use crate::metadata::guarded;
 use crate::ranges::leaves;
-use crate::schema::name;
+use crate::schema::{name, timestamp_type};
 use crate::sparse::Sparse;
 
 /// Rows decoded at once: few enough to stay in the cache until they are copied.
@@ -154,8 +154,8 @@ impl RowGroup {
     /// A row.
     pub fn row(&self, row: usize) -> Result<Row<'_>, TableError> {
         let timestamp_type = match self.timestamp_types.value(row) {
-            0 => TimestampType::CreateTime,
-            1 => TimestampType::LogAppendTime,
+            timestamp_type::CREATE_TIME => TimestampType::CreateTime,
+            timestamp_type::LOG_APPEND_TIME => TimestampType::LogAppendTime,
             _ => return Err(TableError::malformed()),
         };
         Ok(Row {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::record_batch::{Record, TimestampType};
-use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use arrow_array::builder::{ArrayBuilder, BinaryBuilder, StringBuilder};
 use arrow_array::{
     ArrayRef, Int8Array, Int32Array, Int64Array, ListArray, RecordBatch, StructArray,
     TimestampMillisecondArray,
@@ -14,7 +14,7 @@ use arrow_schema::SchemaRef;
 
 use crate::error::TableError;
 use crate::headers;
-use crate::schema::{header_element, header_fields};
+use crate::schema::{header_element, header_fields, timestamp_type};
 
 /// What a record takes beside its bytes: its frame, timestamp and offset in a batch, its places in memory here.
 const RECORD_OVERHEAD_BYTES: usize = 16;
@@ -101,13 +101,16 @@ impl Rows {
         &mut self,
         partition: PartitionIndex,
         record: &Record,
-        timestamp_type: TimestampType,
+        kind: TimestampType,
         raw_bytes: usize,
     ) {
         self.partitions.push(partition.0);
         self.offsets.push(record.offset.get());
         self.timestamps.push(record.timestamp);
-        self.timestamp_types.push(timestamp_type as i8);
+        self.timestamp_types.push(match kind {
+            TimestampType::CreateTime => timestamp_type::CREATE_TIME,
+            TimestampType::LogAppendTime => timestamp_type::LOG_APPEND_TIME,
+        });
         self.keys.append_option(record.key.as_deref());
         self.values.append_option(record.value.as_deref());
         for header in &record.headers {
@@ -115,7 +118,7 @@ impl Rows {
             self.header_values.append_option(header.value.as_deref());
         }
         // Each takes bytes of a record, which are far fewer than 2^31.
-        let headers = arrow_array::builder::ArrayBuilder::len(&self.header_keys) as i32;
+        let headers = self.header_keys.len() as i32;
         self.header_ends.push(headers);
         if let Some(column) = &mut self.raw_headers {
             if has_text_keys_only(record) {

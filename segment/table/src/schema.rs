@@ -38,6 +38,12 @@ pub(crate) mod leaf {
     pub const RAW_HEADERS: usize = 8;
 }
 
+/// Timestamp types as `_timestamp_type` has them; Kafka's numbers.
+pub(crate) mod timestamp_type {
+    pub const CREATE_TIME: i8 = 0;
+    pub const LOG_APPEND_TIME: i8 = 1;
+}
+
 fn field(id: u8, name: &str, data_type: DataType, nullable: bool) -> Field {
     let id = (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
     Field::new(name, data_type, nullable).with_metadata(HashMap::from([id]))
@@ -79,7 +85,8 @@ pub(crate) fn schema(raw_headers: bool) -> Arc<Schema> {
 pub(crate) fn recognize(found: &SchemaDescriptor) -> Result<bool, TableError> {
     for raw_headers in [false, true] {
         let ours = ArrowSchemaConverter::new().convert(&schema(raw_headers))?;
-        if ours.root_schema() == found.root_schema() {
+        // Not their root: its name is the library's, and may change.
+        if ours.root_schema().get_fields() == found.root_schema().get_fields() {
             return Ok(raw_headers);
         }
     }

@@ -96,7 +96,8 @@ impl TableWriter {
     }
 
     /// Adds the records of `batch` whose offsets are `from` or later. A control batch adds none: consumers never see
-    /// its records; its offsets are answered for all the same.
+    /// its records; its offsets are answered for all the same. Records of aborted transactions are the caller's to leave
+    /// out.
     pub fn push_batch(
         &mut self,
         batch: &StoredBatch,
