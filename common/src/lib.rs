@@ -5,6 +5,7 @@
 //! [`epoch::LeaderEpoch`] is not a [`epoch::BrokerEpoch`]), so that mixing them up does not compile.
 //! Nothing outside this crate reads the system clock or makes random numbers.
 
+pub mod background;
 pub mod clock;
 pub mod epoch;
 pub mod error;

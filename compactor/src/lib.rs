@@ -1,7 +1,9 @@
 //! Background work: merge, publish, clean, retain, delete.
 //!
-//! So far: [`fold`] keeps commit logs short, [`snapshot`] copies the metadata into the bucket.
+//! So far: [`publish`] makes table files of what is committed, [`fold`] keeps commit logs short, [`snapshot`] copies the
+//! metadata into the bucket.
 
 pub mod fold;
+pub mod publish;
 mod put;
 pub mod snapshot;

@@ -149,7 +149,7 @@ pub(crate) enum UploadError {
     #[error("encoding: {0}")]
     Encode(#[from] alluvium_segment::FormatError),
     #[error(transparent)]
-    Stopped(#[from] encoders::EncoderStopped),
+    Stopped(#[from] alluvium_common::background::BackgroundStopped),
 }
 
 /// Makes attempts. One per pipeline.

@@ -284,11 +284,8 @@ fn check_partition(
 ) {
     let Some(spans) = spans else { return };
     let place = |span: &Span| {
-        let entry = record.tail.iter().position(|entry| {
-            (entry.broker_id, entry.broker_epoch) == (span.log.broker_id, span.log.broker_epoch)
-                && entry.first_seq <= span.seq
-                && entry.last_seq.is_none_or(|last| span.seq <= last)
-        });
+        let mut entries = record.tail.iter();
+        let entry = entries.position(|entry| entry.names(span.log, span.seq));
         (entry, span.seq)
     };
     spans.sort_by_key(place);

@@ -33,6 +33,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::put::{PutError, put};
+pub(crate) use read::checked;
 pub use read::{ReadError, commits_of};
 
 /// Entries read at the same time: few, since nobody waits. Folds are some mebibytes each.

@@ -204,12 +204,7 @@ impl PartitionImage {
         created_ms: TimestampMs,
         span: PartitionSpan,
     ) {
-        let names_it = |entry: &TailEntry| {
-            entry.broker_id == log.broker_id
-                && entry.broker_epoch == log.broker_epoch
-                && entry.first_seq <= sequence
-                && entry.last_seq.is_none_or(|last| sequence <= last)
-        };
+        let names_it = |entry: &TailEntry| entry.names(log, sequence);
         let last = self.record.tail.len().saturating_sub(1);
         let named = self.record.tail.iter().position(names_it);
         let named =

@@ -29,7 +29,9 @@ use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 
 pub use plan::{FoldLimits, plan_folds};
 pub use replace::{LogState, ReplaceError, Replaced, read_log, replace};
-pub use unneeded::{DropError, Dropped, Overview, drop_unneeded, overview, unneeded_logs};
+pub use unneeded::{
+    DropError, Dropped, Overview, commit_logs, drop_unneeded, overview, unneeded_logs,
+};
 
 /// Names a commit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

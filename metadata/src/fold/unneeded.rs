@@ -70,7 +70,7 @@ pub enum DropError {
 
 /// Reads what [`unneeded_logs`] decides on.
 pub async fn overview(store: &dyn MetadataStore, keys: &Keys) -> Result<Overview, DropError> {
-    let logs = logs(store, keys).await?;
+    let logs = commit_logs(store, keys).await?;
     let (_, sessions) = store.list(keys.brokers()).await?;
     let sessions = sessions.iter().filter_map(|kv| {
         let broker_id = keys.parse_broker(&kv.key)?;
@@ -101,7 +101,10 @@ pub async fn overview(store: &dyn MetadataStore, keys: &Keys) -> Result<Overview
 }
 
 /// Which logs there are, by a key of each: their entries are not read.
-async fn logs(store: &dyn MetadataStore, keys: &Keys) -> Result<BTreeSet<LogId>, StoreError> {
+pub async fn commit_logs(
+    store: &dyn MetadataStore,
+    keys: &Keys,
+) -> Result<BTreeSet<LogId>, StoreError> {
     let mut logs = BTreeSet::new();
     let mut rest = keys.all_commits();
     loop {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::kind;
+use crate::fold::LogId;
 use crate::value::StoredRecord;
 
 /// Leader epochs that a partition remembers. Who asks about an older one is answered with the oldest known.
@@ -68,6 +69,15 @@ pub struct TailEntry {
     pub first_seq: u64,
     /// Last entry that may; `None`: still open.
     pub last_seq: Option<u64>,
+}
+
+impl TailEntry {
+    /// Whether the entry `seq` of that log belongs to it.
+    pub fn names(&self, log: LogId, seq: u64) -> bool {
+        (self.broker_id, self.broker_epoch) == (log.broker_id, log.broker_epoch)
+            && self.first_seq <= seq
+            && self.last_seq.is_none_or(|last| seq <= last)
+    }
 }
 
 impl PartitionRecord {

@@ -1,0 +1,382 @@
+//! Publishing: committed records become Parquet table files, and a topic's manifest says so.
+//!
+//! Nouns: the **backlog** is what is committed and not published, found by following commit logs. A **topic's work** is
+//! what of it follows what is published without a gap, up to a limit. A **step** is as much as is in memory at a time.
+//!
+//! Flow of a round, for the topics of the shards that this process has claimed:
+//! 1. [`Backlog::follow`]: new commits, a footer each.
+//! 2. [`plan`]: which topics are worth it: because much waits, or because something waits long, or because somebody asked.
+//! 3. For each: blocks are read ([`fetch`]), opened and written as rows ([`build`]), and put while that goes on
+//!    ([`upload`]). Files have new names, and are garbage until a manifest names them.
+//! 4. The next manifest ([`manifests`]) is put, and made to count by one compare-and-set, which also compares session and
+//!    claim. Of two that publish one topic the later one fails, and its files are garbage.
+//!
+//! A process that dies at any point has changed nothing or all; whoever comes next begins with what counts. What is
+//! published is what is committed: below the high watermark, and, as long as there are no transactions, below the last
+//! stable offset.
+
+mod backlog;
+mod build;
+mod error;
+mod fetch;
+mod manifests;
+mod metrics;
+mod plan;
+mod shards;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod upload;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_common::background::BackgroundThreads;
+use alluvium_common::clock::SharedClock;
+use alluvium_common::offset::Offset;
+use alluvium_common::rand::SharedRandom;
+use alluvium_common::topic::{TopicId, TopicPartition};
+use alluvium_metadata::compaction::{CompactionShard, PublicationWriter};
+use alluvium_metadata::keys::Keys;
+use alluvium_metadata::session::Session;
+use alluvium_metadata::store::{MetadataStore, Revision};
+use alluvium_metadata::view::{ClusterView, Picture};
+use alluvium_segment::manifest::Manifest;
+use alluvium_table::TableOptions;
+use object_store::ObjectStore;
+use tracing::{error, info, warn};
+
+use backlog::{Backlog, Sources};
+pub use error::PublishError;
+pub use metrics::PublishMetrics;
+pub use plan::PublishLimits;
+use plan::{ReadyPartition, TopicWork, ready};
+use shards::Shards;
+
+/// Pause after a round that found nothing to do. Requests and shards that are to be claimed are noticed at once.
+const ROUND_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pause before what failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Threads that open batches and write tables: one job at a time keeps one busy.
+const THREADS: usize = 1;
+
+/// What publishing works with.
+#[derive(Clone)]
+pub struct PublishSeams {
+    /// Metadata.
+    pub store: Arc<dyn MetadataStore>,
+    /// Its keys.
+    pub keys: Keys,
+    /// The session on whose behalf.
+    pub session: Arc<Session>,
+    /// The picture of the cluster.
+    pub view: Arc<ClusterView>,
+    /// The bucket.
+    pub objects: Arc<dyn ObjectStore>,
+    /// For dates and ages.
+    pub clock: SharedClock,
+    /// For names.
+    pub random: SharedRandom,
+    /// What is counted.
+    pub metrics: PublishMetrics,
+}
+
+/// How to publish.
+#[derive(Debug, Clone)]
+pub struct PublishOptions {
+    /// When, and how much at a time.
+    pub limits: PublishLimits,
+    /// Size at which a table file ends.
+    pub table_bytes: u64,
+    /// How table files are written.
+    pub table: TableOptions,
+    /// Producers that are silent for longer are forgotten, in milliseconds.
+    pub producers_expire_ms: i64,
+}
+
+/// What a round did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Round {
+    /// Topics that were published further.
+    pub published: usize,
+    /// Topics that could not be, and logs that could not be followed.
+    pub failed: usize,
+    /// There is more that is due.
+    pub more: bool,
+}
+
+/// Publishes the topics of the shards that this process claims.
+pub struct Publisher {
+    with: PublishSeams,
+    options: PublishOptions,
+    writer: PublicationWriter,
+    shards: Shards,
+    threads: BackgroundThreads,
+    backlog: Backlog,
+    manifests: HashMap<TopicId, Arc<Manifest>>,
+    /// Offsets of batches that cannot be opened: their partitions are not published beyond.
+    blocked: BTreeMap<TopicPartition, Offset>,
+    /// Topics that were seen to need the column of raw headers.
+    raw_headers: std::collections::HashSet<TopicId>,
+}
+
+impl Publisher {
+    /// Nothing is claimed yet. `None` when no thread can be started.
+    pub fn new(with: PublishSeams, options: PublishOptions) -> Option<Self> {
+        let (store, keys) = (Arc::clone(&with.store), with.keys.clone());
+        Some(Self {
+            writer: PublicationWriter::new(Arc::clone(&store), keys.clone()),
+            shards: Shards::new(store, keys, Arc::clone(&with.session)),
+            threads: BackgroundThreads::start("compactor", THREADS)?,
+            with,
+            options,
+            backlog: Backlog::default(),
+            manifests: HashMap::new(),
+            blocked: BTreeMap::new(),
+            raw_headers: std::collections::HashSet::new(),
+        })
+    }
+
+    /// The task. Ends with the session.
+    pub async fn run(mut self) {
+        let session = Arc::clone(&self.with.session);
+        let work = async {
+            let mut changes = self.with.view.changes();
+            loop {
+                changes.mark_unchanged();
+                let round = self.round().await;
+                let pause = match round {
+                    Round { failed: 1.., .. } => RETRY_PAUSE,
+                    Round { more: true, .. } => continue,
+                    _ => ROUND_PAUSE,
+                };
+                let until = tokio::time::Instant::now() + pause;
+                while tokio::time::timeout_at(until, changes.changed())
+                    .await
+                    .is_ok()
+                {
+                    if round.failed == 0 && self.is_wanted(&self.with.view.picture()) {
+                        break;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = session.lost() => {}
+        }
+    }
+
+    /// Whether the picture asks for something that cannot wait for the next round.
+    fn is_wanted(&self, picture: &Picture) -> bool {
+        let asked = picture.publish_requests.keys();
+        let mut asked = asked.filter(|topic_id| self.shards.holds(CompactionShard::of(**topic_id)));
+        asked.next().is_some() || self.shards.are_to_change(picture)
+    }
+
+    /// One round.
+    pub async fn round(&mut self) -> Round {
+        let picture = self.with.view.picture();
+        let mut round = Round::default();
+        match self.shards.keep(&picture).await {
+            // What others published meanwhile, or was not ours before, is found anew.
+            Ok(true) => self.backlog = Backlog::default(),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(%error, "shards cannot be claimed; trying again");
+                round.failed += 1;
+            }
+        }
+        match self.find(&picture).await {
+            Ok(failed_logs) => round.failed += failed_logs,
+            Err(error) => {
+                self.with.metrics.errors.inc();
+                warn!(%error, "what is to be published cannot be found; trying again");
+                round.failed += 1;
+                return round;
+            }
+        }
+        let due = self.due(&picture);
+        round.more = due.iter().any(|(_, work, _)| !work.is_all) || self.backlog.is_full();
+        for (topic_id, work, request) in due {
+            let name = picture
+                .topics
+                .with_id(topic_id)
+                .map(|topic| topic.name.to_string());
+            match self.publish(topic_id, work, request).await {
+                Ok(true) => round.published += 1,
+                Ok(false) => {}
+                Err(error) => {
+                    round.failed += 1;
+                    self.with.metrics.errors.inc();
+                    error!(topic = name, %error, "a topic cannot be published; its segments stay, and it is tried again");
+                }
+            }
+        }
+        round
+    }
+
+    /// Reads new commits of the topics that are this process' to publish. How many logs could not be followed.
+    async fn find(&mut self, picture: &Picture) -> Result<usize, PublishError> {
+        self.load_manifests(picture).await?;
+        let (manifests, shards) = (&self.manifests, &self.shards);
+        let wanted = |tp: TopicPartition| {
+            let mine = shards.holds(CompactionShard::of(tp.topic_id));
+            let exists = mine && picture.topics.with_id(tp.topic_id).is_some();
+            exists.then(|| published_end(manifests, tp))
+        };
+        let needed = |tp: TopicPartition| {
+            let placed = picture.partitions.get(tp)?;
+            Some(wanted(tp)?.max(placed.record.log_start))
+        };
+        self.backlog.forget(needed);
+        let sources = Sources {
+            store: &*self.with.store,
+            keys: &self.with.keys,
+            objects: &*self.with.objects,
+        };
+        let followed = self.backlog.follow(&sources, &wanted).await;
+        followed.map_err(|backlog::BacklogError::Store(error)| error.into())
+    }
+
+    /// The manifests that count, of all topics that are this process' to publish.
+    async fn load_manifests(&mut self, picture: &Picture) -> Result<(), PublishError> {
+        self.manifests
+            .retain(|topic_id, _| picture.published.contains_key(topic_id));
+        for (topic_id, published) in &*picture.published {
+            let known = self.manifests.get(topic_id);
+            let is_known = known.is_some_and(|known| known.version() >= published.record.version);
+            if is_known || !self.shards.holds(CompactionShard::of(*topic_id)) {
+                continue;
+            }
+            let manifest = topic::read_manifest(&*self.with.objects, *topic_id, &published.record);
+            self.manifests.insert(*topic_id, Arc::new(manifest.await?));
+        }
+        Ok(())
+    }
+
+    /// What to publish now, oldest first, each with the request that it answers.
+    fn due(&self, picture: &Picture) -> Vec<(TopicId, TopicWork, Option<Revision>)> {
+        let now_ms = self.with.clock.now_ms();
+        let metrics = &self.with.metrics;
+        metrics.backlog_bytes.clear();
+        metrics.backlog_age_seconds.clear();
+        let mut due = Vec::new();
+        let mut topics = self.backlog.topics();
+        topics.extend(picture.publish_requests.keys());
+        topics.sort_unstable();
+        topics.dedup();
+        for topic_id in topics {
+            let request = picture.publish_requests.get(&topic_id).copied();
+            let mine = self.shards.holds(CompactionShard::of(topic_id));
+            let Some(topic) = picture.topics.with_id(topic_id).filter(|_| mine) else {
+                continue;
+            };
+            let work = TopicWork::of(self.ready(picture, topic_id), self.options.limits.bytes_max);
+            if let Some(oldest_ms) = work.oldest_ms() {
+                let labels = vec![("topic".to_owned(), topic.name.to_string())];
+                let bytes = i64::try_from(work.stored_bytes()).unwrap_or(i64::MAX);
+                metrics.backlog_bytes.get_or_create(&labels).set(bytes);
+                let age_seconds = now_ms.saturating_sub(oldest_ms) / 1000;
+                metrics
+                    .backlog_age_seconds
+                    .get_or_create(&labels)
+                    .set(age_seconds);
+            }
+            let is_due = work.is_due(&self.options.limits, now_ms) || self.backlog.is_full();
+            if request.is_some() || (is_due && !work.is_empty()) {
+                due.push((topic_id, work, request));
+            }
+        }
+        due.sort_by_key(|(_, work, request)| (request.is_none(), work.oldest_ms()));
+        due
+    }
+
+    fn ready(&self, picture: &Picture, topic_id: TopicId) -> Vec<ReadyPartition> {
+        let partitions = self.backlog.of(topic_id).filter_map(|(tp, pending)| {
+            let placed = picture.partitions.get(tp)?;
+            let end = published_end(&self.manifests, tp);
+            let mut ready = ready(tp, &placed.record, end, pending);
+            if let Some(blocked) = self.blocked.get(&tp) {
+                ready.cut_before(*blocked);
+            }
+            Some(ready)
+        });
+        partitions.collect()
+    }
+
+    /// Whether something was published.
+    async fn publish(
+        &mut self,
+        topic_id: TopicId,
+        work: TopicWork,
+        request: Option<Revision>,
+    ) -> Result<bool, PublishError> {
+        let request = request.filter(|_| work.is_all);
+        if work.is_empty() {
+            if let Some(asked_at) = request {
+                self.writer.withdraw(topic_id, asked_at).await?;
+            }
+            return Ok(false);
+        }
+        let Some(claim) = self.shards.claim(CompactionShard::of(topic_id)) else {
+            return Err(PublishError::Superseded);
+        };
+        let before = self.manifests.get(&topic_id).cloned();
+        let job = topic::TopicJob {
+            with: &self.with,
+            options: &self.options,
+            writer: &self.writer,
+            threads: &self.threads,
+            topic_id,
+            before,
+            raw_headers: self.raw_headers.contains(&topic_id),
+            guard: vec![self.with.session.fence(), claim],
+            request,
+        };
+        match job.run(&work).await {
+            Ok(published) => {
+                info!(
+                    %topic_id,
+                    version = published.version(),
+                    segment_bytes = work.stored_bytes(),
+                    "published"
+                );
+                self.manifests.insert(topic_id, published);
+                Ok(true)
+            }
+            Err(PublishError::NeedsRawHeaders) => {
+                // The next round begins the files anew, with the column.
+                self.raw_headers.insert(topic_id);
+                Err(PublishError::NeedsRawHeaders)
+            }
+            Err(PublishError::Batch {
+                partition,
+                offset,
+                source,
+            }) => {
+                let tp = TopicPartition::new(topic_id, partition);
+                self.blocked.insert(tp, offset);
+                let blocked = i64::try_from(self.blocked.len()).unwrap_or(i64::MAX);
+                self.with.metrics.blocked_partitions.set(blocked);
+                Err(PublishError::Batch {
+                    partition,
+                    offset,
+                    source,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn published_end(manifests: &HashMap<TopicId, Arc<Manifest>>, tp: TopicPartition) -> Offset {
+    let manifest = manifests.get(&tp.topic_id);
+    manifest.map_or(Offset::ZERO, |manifest| {
+        manifest.published_end(tp.partition)
+    })
+}

@@ -1,0 +1,95 @@
+//! The shards of topics that this process has claimed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alluvium_common::epoch::BrokerId;
+use alluvium_metadata::compaction::{Claims, CompactionShard, shards_of};
+use alluvium_metadata::keys::Keys;
+use alluvium_metadata::leased_key::HoldError;
+use alluvium_metadata::session::Session;
+use alluvium_metadata::store::{Compare, MetadataStore, Revision};
+use alluvium_metadata::view::Picture;
+
+/// See the module's documentation.
+pub struct Shards {
+    me: BrokerId,
+    claims: Claims,
+    joined: bool,
+    held: BTreeMap<CompactionShard, Revision>,
+}
+
+impl Shards {
+    /// None yet.
+    pub fn new(store: Arc<dyn MetadataStore>, keys: Keys, session: Arc<Session>) -> Self {
+        Self {
+            me: session.broker_id(),
+            claims: Claims::new(store, keys, session),
+            joined: false,
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// Whether topics of that shard are this process' to compact.
+    pub fn holds(&self, shard: CompactionShard) -> bool {
+        self.held.contains_key(&shard)
+    }
+
+    /// The comparison that what is written of topics of that shard carries.
+    pub fn claim(&self, shard: CompactionShard) -> Option<Compare> {
+        let epoch = self.held.get(&shard)?;
+        Some(self.claims.guard(shard, *epoch))
+    }
+
+    /// Whether [`Self::keep`] has something to do.
+    pub fn are_to_change(&self, picture: &Picture) -> bool {
+        let wanted = shards_of(self.me, &picture.compactors);
+        let is_free = |shard: &CompactionShard| {
+            let claim = picture.claims.get(shard);
+            claim.is_none_or(|claim| claim.broker_id == self.me)
+        };
+        let takes = wanted
+            .iter()
+            .any(|shard| !self.holds(*shard) && is_free(shard));
+        takes || self.held.keys().any(|shard| !wanted.contains(shard))
+    }
+
+    /// Takes what is this process' part and free, and leaves the rest to others. Whether anything changed.
+    pub async fn keep(&mut self, picture: &Picture) -> Result<bool, HoldError> {
+        if !self.joined {
+            self.claims.join().await?;
+            self.joined = true;
+        }
+        let mut compactors = (*picture.compactors).clone();
+        compactors.insert(self.me);
+        let wanted = shards_of(self.me, &compactors);
+        let mut changed = false;
+        let surplus: Vec<_> = self
+            .held
+            .iter()
+            .map(|(shard, epoch)| (*shard, *epoch))
+            .collect();
+        for (shard, epoch) in surplus
+            .into_iter()
+            .filter(|(shard, _)| !wanted.contains(shard))
+        {
+            self.held.remove(&shard);
+            changed = true;
+            self.claims.release(shard, epoch).await?;
+        }
+        for shard in wanted {
+            let lost = |epoch: &Revision| {
+                let claim = picture.claims.get(&shard);
+                claim.is_some_and(|claim| claim.epoch > *epoch)
+            };
+            if self.held.get(&shard).is_some_and(|epoch| !lost(epoch)) {
+                continue;
+            }
+            match self.claims.take(shard).await? {
+                Some(epoch) => changed |= self.held.insert(shard, epoch) != Some(epoch),
+                None => changed |= self.held.remove(&shard).is_some(),
+            }
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,92 @@
+//! Puts a table file while it is written.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alluvium_segment::object_key::ObjectKey;
+use bytes::Bytes;
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use tokio::io::AsyncWriteExt;
+
+use super::error::PublishError;
+
+/// A smaller file is one PUT, a larger one is put in parts of this size.
+const PART_BYTES: usize = 8 << 20;
+
+/// Parts on their way at the same time.
+const PARTS_PARALLEL_MAX: usize = 2;
+
+/// How long the object store may take for a part, or for putting all together.
+const PART_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One file. Dropped before it is completed it leaves at most the parts of an upload that was never ended.
+pub struct TableUpload {
+    key: ObjectKey,
+    writer: BufWriter,
+}
+
+impl TableUpload {
+    /// Begins.
+    pub fn new(objects: &Arc<dyn ObjectStore>, key: ObjectKey) -> Self {
+        let path = Path::from(key.as_str());
+        let writer = BufWriter::with_capacity(Arc::clone(objects), path, PART_BYTES);
+        Self {
+            writer: writer.with_max_concurrency(PARTS_PARALLEL_MAX),
+            key,
+        }
+    }
+
+    /// Its name.
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Adds the next bytes.
+    pub async fn put(&mut self, chunks: Vec<Bytes>) -> Result<(), PublishError> {
+        for chunk in chunks {
+            let put = tokio::time::timeout(PART_TIMEOUT, self.writer.put(chunk)).await;
+            let put = put.unwrap_or_else(|_| Err(timed_out()));
+            if let Err(error) = put {
+                self.abort().await;
+                return Err(self.failed(io::Error::other(error)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the file.
+    pub async fn complete(&mut self) -> Result<(), PublishError> {
+        let done = tokio::time::timeout(PART_TIMEOUT, self.writer.shutdown()).await;
+        let done = done.unwrap_or_else(|_| Err(io::Error::other(timed_out())));
+        if let Err(error) = done {
+            self.abort().await;
+            return Err(self.failed(error));
+        }
+        Ok(())
+    }
+
+    /// Gives back what the object store keeps of an upload in parts. What cannot be given back now is collected later.
+    pub async fn abort(&mut self) {
+        let aborted = tokio::time::timeout(PART_TIMEOUT, self.writer.abort()).await;
+        if !matches!(aborted, Ok(Ok(()))) {
+            tracing::debug!(key = %self.key, "an upload in parts could not be given up");
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> PublishError {
+        PublishError::Upload {
+            key: self.key.clone(),
+            source,
+        }
+    }
+}
+
+fn timed_out() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "object store",
+        source: format!("no answer after {PART_TIMEOUT:?}").into(),
+    }
+}
