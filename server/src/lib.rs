@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod network;
 pub mod partitions;
 pub mod placement_service;
+pub mod published;
 pub mod restore;
 pub mod rpc;
 pub mod shape;

@@ -1,5 +1,7 @@
 //! Reads what a step needs from segments.
 
+use std::sync::Arc;
+
 use alluvium_segment::FormatError;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -27,27 +29,26 @@ impl FetchedStep {
 }
 
 /// Reads a step. What is damaged is read once more.
-pub async fn fetch(objects: &dyn ObjectStore, step: Step) -> Result<FetchedStep, ReadError> {
-    let pieces: Vec<Bytes> = futures::stream::iter(step.fetches.iter().enumerate())
-        .map(|(number, fetch)| {
-            let blocks = &step.blocks;
-            let verified = move |piece: Bytes| {
+pub async fn fetch(objects: Arc<dyn ObjectStore>, step: Step) -> Result<FetchedStep, ReadError> {
+    let blocks = Arc::new(step.blocks);
+    let fetches = step.fetches.into_iter().enumerate();
+    let fetches = fetches.map(|(number, fetch)| {
+        let (objects, blocks) = (Arc::clone(&objects), Arc::clone(&blocks));
+        async move {
+            let verified = |piece: Bytes| {
                 let of_piece = blocks.iter().filter(|wanted| wanted.place.0 == number);
-                of_piece
-                    .map(|wanted| verify(wanted, &piece))
-                    .collect::<Result<(), _>>()?;
+                let verified = of_piece.map(|wanted| verify(wanted, &piece));
+                verified.collect::<Result<(), _>>()?;
                 Ok(piece)
             };
             let key = &fetch.segment.object_key;
-            async move { checked(objects, key, fetch.positions.clone(), verified).await }
-        })
-        .buffered(GETS_PARALLEL_MAX)
-        .try_collect()
-        .await?;
-    Ok(FetchedStep {
-        pieces,
-        blocks: step.blocks,
-    })
+            checked(&*objects, key, fetch.positions.clone(), verified).await
+        }
+    });
+    let pieces = futures::stream::iter(fetches).buffered(GETS_PARALLEL_MAX);
+    let pieces: Vec<Bytes> = pieces.try_collect().await?;
+    let blocks = Arc::try_unwrap(blocks).unwrap_or_else(|shared| (*shared).clone());
+    Ok(FetchedStep { pieces, blocks })
 }
 
 fn verify(wanted: &WantedBlock, piece: &Bytes) -> Result<(), FormatError> {

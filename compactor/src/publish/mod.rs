@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_common::background::BackgroundThreads;
+use alluvium_common::background::{BackgroundStopped, BackgroundThreads};
 use alluvium_common::clock::SharedClock;
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SharedRandom;
@@ -44,7 +44,7 @@ use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{MetadataStore, Revision};
 use alluvium_metadata::view::{ClusterView, Picture};
 use alluvium_segment::manifest::Manifest;
-use alluvium_table::TableOptions;
+use alluvium_table::{TableOptions, TableWriter};
 use object_store::ObjectStore;
 use tracing::{error, info, warn};
 
@@ -54,6 +54,7 @@ pub use metrics::PublishMetrics;
 pub use plan::PublishLimits;
 use plan::{ReadyPartition, TopicWork, ready};
 use shards::Shards;
+pub use topic::read_manifest;
 
 /// Pause after a round that found nothing to do. Requests and shards that are to be claimed are noticed at once.
 const ROUND_PAUSE: Duration = Duration::from_secs(10);
@@ -125,13 +126,18 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Nothing is claimed yet. `None` when no thread can be started.
-    pub fn new(with: PublishSeams, options: PublishOptions) -> Option<Self> {
+    /// Nothing is claimed yet.
+    ///
+    /// # Errors
+    /// The options for table files make no sense, or no thread can be started.
+    pub fn new(with: PublishSeams, options: PublishOptions) -> Result<Self, PublishError> {
+        TableWriter::new(&options.table).map_err(PublishError::Table)?;
+        let threads = BackgroundThreads::start("compactor", THREADS);
         let (store, keys) = (Arc::clone(&with.store), with.keys.clone());
-        Some(Self {
+        Ok(Self {
             writer: PublicationWriter::new(Arc::clone(&store), keys.clone()),
             shards: Shards::new(store, keys, Arc::clone(&with.session)),
-            threads: BackgroundThreads::start("compactor", THREADS)?,
+            threads: threads.ok_or(BackgroundStopped)?,
             with,
             options,
             backlog: Backlog::default(),
@@ -210,6 +216,13 @@ impl Publisher {
             match self.publish(topic_id, work, request).await {
                 Ok(true) => round.published += 1,
                 Ok(false) => {}
+                // The files are begun anew, with the column for it.
+                Err(PublishError::NeedsRawHeaders) => round.more = true,
+                // The picture will show what counts now.
+                Err(PublishError::Superseded) => {
+                    round.failed += 1;
+                    info!(topic = name, "another compactor was faster");
+                }
                 Err(error) => {
                     round.failed += 1;
                     self.with.metrics.errors.inc();

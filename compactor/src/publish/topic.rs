@@ -93,16 +93,17 @@ impl TopicJob<'_> {
 
     async fn write_tables(&self, work: &TopicWork) -> Result<Vec<TableEntry>, PublishError> {
         let metrics = &self.with.metrics;
-        let objects = &*self.with.objects;
         let steps = steps(&work.partitions);
         for fetched in steps.iter().flat_map(|step| &step.fetches) {
             metrics.gets.inc();
             let length = fetched.positions.end - fetched.positions.start;
             metrics.get_bytes.inc_by(length);
         }
-        let mut fetched = futures::stream::iter(steps)
-            .map(|step| fetch(objects, step))
-            .buffered(STEPS_PARALLEL);
+        let objects = Arc::clone(&self.with.objects);
+        let fetches = steps
+            .into_iter()
+            .map(move |step| fetch(Arc::clone(&objects), step));
+        let mut fetched = futures::stream::iter(fetches).buffered(STEPS_PARALLEL);
         let options = TableOptions {
             raw_headers: self.raw_headers,
             ..self.options.table.clone()

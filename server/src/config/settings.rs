@@ -179,6 +179,18 @@ settings! {
     /// Uploads running at the same time.
     "upload.parallelism" upload_parallelism: u32 = 4;
 
+    /// Longest time that committed records wait before they are published as Parquet table files. Less means fresher tables
+    /// for analytics, and more and smaller files.
+    "publish.interval.ms" publish_interval_ms: Millis = Millis(600_000);
+    /// A topic is published sooner when so many bytes of its segments wait.
+    "publish.bytes" publish_bytes: ByteSize = ByteSize(256 << 20);
+    /// Size at which a table file ends and the next begins. Larger files mean fewer requests for those who read all of
+    /// a topic.
+    "publish.table.bytes" publish_table_bytes: ByteSize = ByteSize(256 << 20);
+    /// Level of Zstandard that table files are compressed with, 1 to 22. Higher levels cost far more CPU than they save
+    /// bytes.
+    "publish.zstd.level" publish_zstd_level: u32 = 1;
+
     /// How long a new group waits for more members before its first rebalance.
     "group.initial.rebalance.delay.ms" group_initial_rebalance_delay_ms: Millis = Millis(3_000);
     /// Smallest session time-out a group member may ask for.

@@ -146,6 +146,16 @@ async fn keep(logs: &Arc<FollowerLogs>, follower: &Arc<Follower>) -> CloseReason
         let own = log.get_or_insert_with(|| {
             open(follower.tp, follower.leading, &news, &logs.with.tail_budget)
         });
+        // The leader tells of segments only from where what is published ends.
+        let picture = logs.with.view.picture();
+        match logs.with.manifests.of(&picture, follower.tp.topic_id).await {
+            Ok(Some(manifest)) => own.follow_published(&manifest),
+            Ok(None) => {}
+            Err(error) => {
+                warn!(tp = %follower.tp, %error, "what is published of a followed log cannot be read; following it anew");
+                return CloseReason::NotLeader;
+            }
+        }
         if let Err(unfit) = apply(own, news, &source) {
             warn!(tp = %follower.tp, %unfit, "what a leader tells does not fit; following it anew");
             return CloseReason::NotLeader;

@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::published::Manifests;
 use crate::rpc::Peers;
 use follower::Follower;
 use preferred::Preferred;
@@ -62,6 +63,8 @@ pub struct FollowerSeams {
     pub peers: Arc<Peers>,
     /// Memory of tails, shared with those that this broker leads.
     pub tail_budget: Arc<TailBudget>,
+    /// What is published.
+    pub manifests: Arc<Manifests>,
     /// Ends all of it.
     pub stopping: CancellationToken,
 }
@@ -104,6 +107,12 @@ impl FollowerLogs {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The logs that are followed now.
+    pub fn logs(&self) -> Vec<Arc<PartitionLog>> {
+        let followed = self.followed.lock();
+        followed.values().filter_map(|one| one.log()).collect()
     }
 
     /// The other broker that serves the partition now.

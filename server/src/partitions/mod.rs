@@ -41,8 +41,10 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 pub use duties::{Me, partitions_of};
+pub use opener::add_manifests;
 pub use shelf::Shelf;
 
+use crate::published::Manifests;
 use crate::topic_service::PartitionHost;
 use durability::{WalNames, WalStep, wal_step};
 use duties::{Duties, duties};
@@ -82,6 +84,8 @@ pub struct PartitionSeams {
     pub keys: Keys,
     /// Where segments are.
     pub objects: Arc<dyn ObjectStore>,
+    /// What is published.
+    pub manifests: Arc<Manifests>,
     /// Broker-wide settings of topics.
     pub defaults: BTreeMap<String, String>,
     /// Who may spare this broker the reading of footers; `None` where there are no others.
@@ -128,6 +132,8 @@ impl LeaderPartitions {
                 keys: with.keys,
             },
             objects: with.objects,
+            manifests: with.manifests,
+            view: Arc::clone(&with.view),
             writer: writer.clone(),
             tail_budget: with.tail_budget,
             former: with.former,

@@ -15,7 +15,7 @@ use alluvium_ingest::validate::TopicRules;
 use alluvium_metadata::leadership::PartitionWriter;
 use alluvium_metadata::model::Opener as OpenedBy;
 use alluvium_metadata::session::Session;
-use alluvium_metadata::view::Picture;
+use alluvium_metadata::view::{ClusterView, Picture};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use super::FormerLeaders;
 use super::duties::Me;
+use crate::published::Manifests;
 
 /// With what partitions are opened.
 pub struct Opener {
@@ -32,6 +33,8 @@ pub struct Opener {
     pub pipeline: Arc<Pipeline>,
     pub commits: MetadataCommits,
     pub objects: Arc<dyn ObjectStore>,
+    pub manifests: Arc<Manifests>,
+    pub view: Arc<ClusterView>,
     pub writer: PartitionWriter,
     pub tail_budget: Arc<TailBudget>,
     pub former: Option<Arc<dyn FormerLeaders>>,
@@ -52,15 +55,38 @@ pub fn led(
             rules: rules(*tp)?,
             record: placed.record.clone(),
             read_at: placed.mod_revision,
+            manifest: None,
         })
     });
     led.collect()
 }
 
+/// Notes what is published of the topics of `led`.
+///
+/// # Errors
+/// A manifest cannot be read.
+pub async fn add_manifests(
+    manifests: &Manifests,
+    picture: &Picture,
+    led: &mut [Led],
+) -> Result<(), alluvium_compactor::fold::ReadError> {
+    let topics = led.iter().map(|led| led.tp.topic_id);
+    let read = manifests.of_all(picture, topics).await?;
+    for led in led {
+        led.manifest = read.get(&led.tp.topic_id).cloned();
+    }
+    Ok(())
+}
+
 impl Opener {
     /// Opens what nobody else has changed meanwhile. Whether that was all. `former`: who was seen handing them over.
-    pub async fn open(&self, led: Vec<Led>, former: HashMap<TopicPartition, BrokerId>) -> bool {
+    pub async fn open(&self, mut led: Vec<Led>, former: HashMap<TopicPartition, BrokerId>) -> bool {
         let (count, began) = (led.len(), Instant::now());
+        // Before the commit logs are read, from which what is published may be dropped.
+        if let Err(error) = add_manifests(&self.manifests, &self.view.picture(), &mut led).await {
+            warn!(partitions = count, %error, "partitions are not open yet: what is published of them cannot be read; trying again");
+            return false;
+        }
         let handed = self.ask_former(&led, &former).await;
         let opened = self.open_group(led, handed).await;
         if opened > 0 {

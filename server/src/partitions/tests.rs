@@ -118,6 +118,7 @@ impl World {
             store: Arc::clone(&self.store),
             keys: self.keys.clone(),
             objects: Arc::clone(&self.bucket),
+            manifests: Manifests::new(Arc::clone(&self.bucket)),
             defaults: BTreeMap::from([(SETTING.to_owned(), "object".to_owned())]),
             former: None,
             shelf: Arc::default(),

@@ -115,7 +115,9 @@ impl Leader {
         let mut permit = self.memory.take(PART_BYTES + RECORDS_BYTES)?;
         let from = known.map_or(offsets.log_start, |known| known.index_end);
         let part = part_of(log, from);
-        let told_end = part.spans.last().map_or(from, |(_, span)| span.next_offset);
+        // Without a span beyond, what lies before the end of the index is published.
+        let told_end = part.spans.last();
+        let told_end = told_end.map_or(index_end.max(from), |(_, span)| span.next_offset);
         let mut news = News {
             offsets,
             part: Some(part),

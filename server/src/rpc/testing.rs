@@ -225,7 +225,9 @@ impl World {
         tasks.spawn(async move {
             bound.serve(service, until).await.expect("serves");
         });
+        let manifests = Manifests::new(Arc::clone(&self.objects));
         let followers = FollowerLogs::new(FollowerSeams {
+            manifests: Arc::clone(&manifests),
             broker_id: BrokerId(id),
             rack: Some(rack.to_owned()),
             view: Arc::clone(&view),
@@ -249,6 +251,7 @@ impl World {
             store: Arc::clone(&self.store),
             keys: self.keys.clone(),
             objects: Arc::clone(&self.objects),
+            manifests,
             defaults: BTreeMap::new(),
             former: Some(Arc::new(Arc::clone(&peers)) as Arc<dyn FormerLeaders>),
             shelf: Arc::clone(&shelf),

@@ -23,6 +23,7 @@ use super::{Basics, metadata};
 use crate::group_shards::GroupShards;
 use crate::partitions::{FormerLeaders, LeaderPartitions, Me, PartitionSeams, Shelf};
 use crate::placement_service::PlacementService;
+use crate::published::Manifests;
 use crate::topic_service::TopicService;
 
 /// How long a start waits for the groups' coordinators. Clients that come sooner are told to wait.
@@ -104,6 +105,7 @@ impl Member {
             store: Arc::clone(&self.store),
             keys: self.keys.clone(),
             objects: with.objects,
+            manifests: with.manifests,
             defaults: basics.loaded.topic_defaults.clone(),
             former: with.former,
             shelf: with.shelf,
@@ -162,6 +164,7 @@ pub struct LeadSeams<'a> {
     pub logs: &'a Arc<Logs>,
     pub tail_budget: Arc<TailBudget>,
     pub objects: Arc<dyn object_store::ObjectStore>,
+    pub manifests: Arc<Manifests>,
     pub former: Option<Arc<dyn FormerLeaders>>,
     pub shelf: Arc<Shelf>,
     pub tasks: &'a mut JoinSet<()>,

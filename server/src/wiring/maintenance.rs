@@ -1,13 +1,17 @@
-//! What keeps the metadata small and safe in the background: folding commit logs, forgetting the store's history,
-//! copying the metadata into the bucket.
+//! What goes on in the background: publishing what is committed as table files; and what keeps the metadata small and
+//! safe: folding commit logs, forgetting the store's history, copying the metadata into the bucket.
 //!
-//! The log of the own session is folded by every broker, everything else is done by the controller only.
+//! Those with the role of a compactor divide topics among themselves for publishing. The log of the own session is folded
+//! by every broker, everything else is done by the controller only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_common::object_store::ObjectStore;
 use alluvium_compactor::fold::{FoldMetrics, Folder};
+use alluvium_compactor::publish::{
+    PublishLimits, PublishMetrics, PublishOptions, PublishSeams, Publisher,
+};
 use alluvium_compactor::snapshot::{SnapshotKeeper, SnapshotMetrics};
 use alluvium_metadata::controller::ControllerStatus;
 use alluvium_metadata::fold::LogId;
@@ -15,18 +19,23 @@ use alluvium_metadata::history::{HistoryKeeper, HistoryMetrics};
 use alluvium_metadata::model::ClusterRecord;
 use alluvium_metadata::store::{Compare, MetadataStoreExt};
 use alluvium_metadata::value;
+use alluvium_table::TableOptions;
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Basics;
 use super::cluster::Member;
+use crate::config::Role;
 
 /// Commits after which the own log is looked at again: half a fold, so that few entries wait beyond what is due.
 const COMMITS_PER_LOOK: u64 = 32;
 
 /// Pause between two looks at the logs of former sessions. They change when a session ends or a topic is deleted.
 const FROZEN_LOGS_PAUSE: Duration = Duration::from_secs(60);
+
+/// Bytes of segments of one topic that are published at a time: what is done again when that fails.
+const PUBLISH_BYTES_MAX: u64 = 4 << 30;
 
 /// What the background works on.
 pub struct Duties<'a> {
@@ -42,6 +51,7 @@ pub struct Duties<'a> {
 /// Starts all of it. It ends with `tasks`.
 pub async fn start(duties: Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
     fold(&duties, tasks);
+    publish(&duties, tasks)?;
     look_after_history(&duties, tasks);
     put_snapshots(&duties, tasks).await
 }
@@ -75,6 +85,40 @@ fn fold(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
         };
         folder.keep_frozen_logs(FROZEN_LOGS_PAUSE, fence).await;
     });
+}
+
+fn publish(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let (basics, member) = (duties.basics, duties.member);
+    let config = &basics.loaded.config;
+    if !config.roles.has(Role::Compactor) {
+        return Ok(());
+    }
+    let seams = PublishSeams {
+        store: Arc::clone(&member.store),
+        keys: member.keys.clone(),
+        session: Arc::clone(&member.session),
+        view: Arc::clone(&member.view),
+        objects: Arc::clone(duties.objects),
+        clock: Arc::clone(&basics.clock),
+        random: Arc::clone(&basics.random),
+        metrics: PublishMetrics::register(&mut basics.registry.lock()),
+    };
+    let options = PublishOptions {
+        limits: PublishLimits {
+            bytes_min: config.publish_bytes.0,
+            age_max: config.publish_interval_ms.as_duration(),
+            bytes_max: PUBLISH_BYTES_MAX,
+        },
+        table_bytes: config.publish_table_bytes.0,
+        table: TableOptions {
+            zstd_level: i32::try_from(config.publish_zstd_level).unwrap_or(i32::MAX),
+            ..TableOptions::default()
+        },
+        producers_expire_ms: i64::try_from(config.producer_id_expiration_ms.0).unwrap_or(i64::MAX),
+    };
+    let publisher = Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")?;
+    tasks.spawn(publisher.run());
+    Ok(())
 }
 
 fn look_after_history(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {

@@ -32,7 +32,7 @@ use alluvium_metadata::coordinator::GroupCoordinator;
 use alluvium_metadata::producer_ids::ProducerIds;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::view::ClusterView;
-use alluvium_query::fetch::Fetcher;
+use alluvium_query::fetch::{Fetcher, Replicas};
 use alluvium_query::list_offsets::OffsetFinder;
 use alluvium_segment::record_batch::DecodeLimits;
 use anyhow::Context;
@@ -48,6 +48,7 @@ use crate::data_folder::DataFolder;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
 use crate::partitions::Me;
+use crate::published::{Manifests, keep_up_to_date};
 use cluster::{LeadSeams, Member};
 use listeners::Listeners;
 
@@ -139,6 +140,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         config.tail_memory_bytes.as_usize(),
         alluvium_cache::metrics::TailMetrics::register(&mut basics.registry.lock()),
     );
+    let manifests = Manifests::new(Arc::clone(&objects.store));
     let (pipeline, acknowledged) = partitions::open(partitions::OpenSeams {
         basics: &basics,
         folder: &folder,
@@ -148,6 +150,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         me: &member.me,
         picture: &member.view.picture(),
         objects: &objects,
+        manifests: &manifests,
         logs: &logs,
         tail_budget: &tail_budget,
     })
@@ -166,6 +169,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         reader: &reader,
         cache: &objects.cache,
         tail_budget: &tail_budget,
+        manifests: &manifests,
         stopping: &rpc_stopping,
     };
     let rpc = rpc::start(rpc, &with, &mut tasks);
@@ -174,11 +178,15 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         logs: &logs,
         tail_budget,
         objects: Arc::clone(&objects.store),
+        manifests: Arc::clone(&manifests),
         former: rpc.former,
         shelf: rpc.shelf,
         tasks: &mut tasks,
     };
     let led = member.lead(&basics, seams);
+    let view = Arc::clone(&member.view);
+    let kept = keep_up_to_date(manifests, view, Arc::clone(&logs), rpc.followers.clone());
+    tasks.spawn(kept);
     let groups = member.coordinate(&basics, &mut tasks).await?;
     let duties = maintenance::Duties {
         basics: &basics,
@@ -196,7 +204,10 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         rack: config.rack.clone().map(Into::into),
     };
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
-    let fetcher = storage::fetcher(&basics, &reader, rpc.replicas);
+    let replicas = rpc
+        .followers
+        .map(|followers| followers as Arc<dyn Replicas>);
+    let fetcher = storage::fetcher(&basics, &reader, replicas);
     let broker = Broker {
         identity,
         view: Arc::clone(&member.view),

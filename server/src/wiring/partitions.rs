@@ -28,7 +28,8 @@ use super::adapters::{CacheSink, Commits, SessionSeam};
 use super::storage::Objects;
 use crate::config::Config;
 use crate::data_folder::DataFolder;
-use crate::partitions::{Me, partitions_of};
+use crate::partitions::{Me, add_manifests, partitions_of};
+use crate::published::Manifests;
 
 /// Seconds of unused PUT budget that are saved for bursts.
 const PUTS_SAVED_SECONDS: f64 = 60.0;
@@ -43,6 +44,7 @@ pub struct OpenSeams<'a> {
     pub me: &'a Me,
     pub picture: &'a Picture,
     pub objects: &'a Objects,
+    pub manifests: &'a Manifests,
     pub logs: &'a Arc<Logs>,
     pub tail_budget: &'a Arc<TailBudget>,
 }
@@ -53,7 +55,10 @@ pub struct OpenSeams<'a> {
 pub async fn open(with: OpenSeams<'_>) -> anyhow::Result<(Arc<Pipeline>, watch::Receiver<u64>)> {
     let config = &with.basics.loaded.config;
     refuse_as_another(with.picture, with.me)?;
-    let led = led(&with);
+    let mut led = led(&with);
+    add_manifests(with.manifests, with.picture, &mut led)
+        .await
+        .context("what is published cannot be read")?;
     let partitions = led.len();
     let commit_logs = MetadataCommits {
         store: Arc::clone(with.store),
@@ -126,6 +131,7 @@ fn led(with: &OpenSeams<'_>) -> Vec<Led> {
                     rules: rules.clone(),
                     record: placed.record.clone(),
                     read_at: placed.mod_revision,
+                    manifest: None,
                 });
             }
         }

@@ -10,7 +10,6 @@ use alluvium_metadata::model::RpcEndpoint;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::view::ClusterView;
 use alluvium_query::LogReader;
-use alluvium_query::fetch::Replicas;
 use anyhow::{Context, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,7 @@ use super::listeners;
 use crate::config::{Config, Endpoint, MetadataLocation};
 use crate::followers::{FollowerLogs, FollowerSeams};
 use crate::partitions::{FormerLeaders, Shelf};
+use crate::published::Manifests;
 use crate::rpc::{
     AnswerMemory, BoundRpc, Leader, Pages, Peers, RackPages, RpcLimits, RpcService, RpcTls,
 };
@@ -85,14 +85,15 @@ pub struct RpcSeams<'a> {
     pub reader: &'a Arc<LogReader>,
     pub cache: &'a SegmentCache,
     pub tail_budget: &'a Arc<TailBudget>,
+    pub manifests: &'a Arc<Manifests>,
     pub stopping: &'a CancellationToken,
 }
 
 /// What comes of them.
 #[derive(Default)]
 pub struct Rpc {
-    /// The other brokers, for fetches.
-    pub replicas: Option<Arc<dyn Replicas>>,
+    /// What is followed of the other brokers, for fetches.
+    pub followers: Option<Arc<FollowerLogs>>,
     /// The other brokers, for those who open partitions.
     pub former: Option<Arc<dyn FormerLeaders>>,
     /// What was handed over.
@@ -136,23 +137,25 @@ pub fn start(bound: Option<BoundRpc>, with: &RpcSeams<'_>, tasks: &mut JoinSet<(
     });
     tasks.spawn(forget_gone(Arc::clone(with.view), Arc::clone(&peers)));
     Rpc {
-        replicas: replicas(with, &peers),
+        followers: followers(with, &peers),
         former: Some(Arc::new(peers)),
         shelf,
     }
 }
 
-fn replicas(with: &RpcSeams<'_>, peers: &Arc<Peers>) -> Option<Arc<dyn Replicas>> {
+fn followers(with: &RpcSeams<'_>, peers: &Arc<Peers>) -> Option<Arc<FollowerLogs>> {
     let seams = FollowerSeams {
         broker_id: with.session.broker_id(),
         rack: with.config.rack.clone(),
         view: Arc::clone(with.view),
         peers: Arc::clone(peers),
         tail_budget: Arc::clone(with.tail_budget),
+        manifests: Arc::clone(with.manifests),
         stopping: with.stopping.clone(),
     };
-    let logs = || FollowerLogs::new(seams) as Arc<dyn Replicas>;
-    with.config.fetch_from_rack.then(logs)
+    with.config
+        .fetch_from_rack
+        .then(|| FollowerLogs::new(seams))
 }
 
 async fn forget_gone(view: Arc<ClusterView>, peers: Arc<Peers>) {
