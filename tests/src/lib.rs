@@ -5,6 +5,7 @@ pub mod client;
 pub mod cluster;
 pub mod disk;
 pub mod etcd;
+pub mod events;
 pub mod history;
 pub mod load;
 pub mod proxy;

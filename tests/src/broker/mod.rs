@@ -372,6 +372,14 @@ impl Broker {
         out
     }
 
+    /// The command line of another command against this broker, for one that takes longer than any test waits.
+    pub fn command_line(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = process::command_line();
+        let bootstrap = self.endpoint().to_string();
+        command.args(arguments).args(["--bootstrap", &bootstrap]);
+        command
+    }
+
     /// Audits the stored data; the broker must not be running.
     pub async fn verify(&mut self) -> Output {
         self.offline("verify", &[]).await

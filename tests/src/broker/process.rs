@@ -138,6 +138,11 @@ pub(super) async fn run(arguments: &[&str], variables: &[(&str, String)], input:
     }
 }
 
+/// The binary, without arguments yet.
+pub(super) fn command_line() -> tokio::process::Command {
+    command(None).into()
+}
+
 fn command(named: Option<&Path>) -> Command {
     let mut command = Command::new(named.map_or_else(binary, Path::to_owned));
     command.env_clear();
