@@ -4,6 +4,9 @@
 //! metadata into the bucket.
 
 pub mod fold;
+pub mod log_keeper;
+pub mod manifests;
 pub mod publish;
 mod put;
+pub mod reclaim;
 pub mod snapshot;

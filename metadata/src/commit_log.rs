@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::keys::Keys;
-use crate::model::{CommitRecord, FoldRecord};
+use crate::model::{CommitRecord, DroppedRecord, FoldRecord};
 use crate::session::Session;
 use crate::store::{
     Compare, MetadataStore, MetadataStoreExt, Op, StoreError, TXN_OPERATIONS_MAX, Txn, TxnResponse,
@@ -251,6 +251,8 @@ pub enum LogEntry {
     },
     /// A run of them.
     Fold(FoldRecord),
+    /// All from the start of the log on, which nothing needs any more.
+    Dropped(DroppedRecord),
 }
 
 impl LogEntry {
@@ -259,6 +261,7 @@ impl LogEntry {
         match self {
             Self::Commit { seq, .. } => *seq,
             Self::Fold(fold) => fold.first_seq,
+            Self::Dropped(_) => 0,
         }
     }
 
@@ -267,24 +270,37 @@ impl LogEntry {
         match self {
             Self::Commit { seq, .. } => *seq,
             Self::Fold(fold) => fold.last_seq,
+            Self::Dropped(dropped) => dropped.last_seq,
         }
     }
 
     /// The entry that the value of the key of `seq` holds.
     pub fn decode(seq: u64, value: &[u8]) -> Result<Self, ValueError> {
-        if value::kind_of(value) != Some(FoldRecord::KIND) {
-            let record = value::decode(value)?;
-            return Ok(Self::Commit { seq, record });
+        let misplaced = |kind, why| Err(ValueError::Damaged { kind, why });
+        match value::kind_of(value) {
+            Some(FoldRecord::KIND) => {}
+            Some(DroppedRecord::KIND) => {
+                let dropped: DroppedRecord = value::decode(value)?;
+                return match dropped.last_seq == seq {
+                    true => Ok(Self::Dropped(dropped)),
+                    false => misplaced(
+                        DroppedRecord::KIND,
+                        format!("it drops up to {} under {seq}", dropped.last_seq),
+                    ),
+                };
+            }
+            _ => {
+                let record = value::decode(value)?;
+                return Ok(Self::Commit { seq, record });
+            }
         }
         let fold: FoldRecord = value::decode(value)?;
         if fold.first_seq > fold.last_seq || fold.last_seq != seq {
-            return Err(ValueError::Damaged {
-                kind: FoldRecord::KIND,
-                why: format!(
-                    "it folds {} to {} under {seq}",
-                    fold.first_seq, fold.last_seq
-                ),
-            });
+            let (first, last) = (fold.first_seq, fold.last_seq);
+            return misplaced(
+                FoldRecord::KIND,
+                format!("it folds {first} to {last} under {seq}"),
+            );
         }
         Ok(Self::Fold(fold))
     }

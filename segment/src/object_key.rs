@@ -174,6 +174,11 @@ impl ObjectKey {
         parse_segment(&self.0)
     }
 
+    /// What a fold object's name says; `None` if it is the name of something else.
+    pub fn fold_name(&self) -> Option<SegmentName> {
+        parse_fold(&self.0)
+    }
+
     /// What a snapshot's name says; `None` if it is the name of something else.
     pub fn snapshot_name(&self) -> Option<SnapshotName> {
         parse_snapshot(&self.0)
@@ -279,7 +284,7 @@ mod tests {
         let text = "folds/3/170/00000000000000000000000000000abc.fold";
         assert_eq!(fold.as_str(), text);
         assert_eq!(ObjectKey::parse(text), Ok(fold.clone()));
-        assert_eq!(fold.segment_name(), None);
+        assert_eq!((fold.segment_name(), fold.fold_name()), (None, Some(name)));
         let name = SnapshotName {
             cluster_id: Uuid::from_u128(7),
             number: 42,

@@ -74,14 +74,15 @@ pub async fn audit(
     report.partitions = partitions.len();
     let folds = entries.iter().filter_map(|(_, entry)| match entry {
         LogEntry::Fold(fold) => Some(fold.object_key.clone()),
-        LogEntry::Commit { .. } => None,
+        LogEntry::Commit { .. } | LogEntry::Dropped(_) => None,
     });
     let mut referenced: HashSet<ObjectKey> = folds.collect();
     report.folds = referenced.len() as u64;
 
     let mut spans: BTreeMap<TopicPartition, Vec<Span>> = BTreeMap::new();
-    let total = entries
-        .iter()
+    let there = |entry: &LogEntry| !matches!(entry, LogEntry::Dropped(_));
+    let there = entries.iter().filter(|(_, entry)| there(entry));
+    let total = there
         .map(|(_, entry)| entry.last_seq() - entry.first_seq() + 1)
         .sum();
     for (log, entry) in &entries {

@@ -10,18 +10,16 @@ mod read;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use alluvium_common::clock::SharedClock;
 use alluvium_common::rand::SharedRandom;
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError};
 use alluvium_metadata::fold::{
-    DropError, FoldLimits, LogId, LogState, ReplaceError, Replaced, drop_unneeded, overview,
-    plan_folds, read_log, replace, unneeded_logs,
+    FoldLimits, LogId, LogState, ReplaceError, Replaced, plan_folds, read_log, replace,
 };
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::FoldRecord;
-use alluvium_metadata::store::{Compare, Comparison, MetadataStore, Revision, Target};
+use alluvium_metadata::store::{Compare, MetadataStore};
 use alluvium_segment::FormatError;
 use alluvium_segment::fold_object::FoldBuilder;
 use alluvium_segment::object_key::{ObjectKey, SegmentName};
@@ -29,8 +27,6 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
-use tracing::{info, warn};
 
 use crate::put::{PutError, put};
 pub(crate) use read::checked;
@@ -40,9 +36,6 @@ pub use read::{ReadError, commits_of};
 const READS_PARALLEL_MAX: usize = 4;
 /// Passes over one log in a row: every level of a log that was never folded, and more.
 const PASSES_MAX: usize = 1000;
-/// Pause after a pass that failed.
-const RETRY_PAUSE: Duration = Duration::from_secs(30);
-
 /// Why a log was not folded. Nothing is lost: it only stays as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
@@ -61,9 +54,6 @@ pub enum FoldError {
     /// The entries could not be replaced, or it is unknown whether they were.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
-    /// Logs could not be found or dropped.
-    #[error(transparent)]
-    Drop(#[from] DropError),
 }
 
 /// What folding does.
@@ -108,6 +98,16 @@ impl FoldMetrics {
             registry.register(name, help, counter.clone());
         }
         metrics
+    }
+
+    /// So many logs were dropped as a whole.
+    pub(crate) fn count_dropped_logs(&self, logs: usize) {
+        self.dropped_logs.inc_by(logs as u64);
+    }
+
+    /// An attempt failed.
+    pub(crate) fn count_error(&self) {
+        self.errors.inc();
     }
 }
 
@@ -216,99 +216,4 @@ impl Folder {
         self.metrics.put_bytes.inc_by(record.size_bytes);
         Ok(record)
     }
-
-    /// Folds the log of this broker's own session whenever `every` more commits are acknowledged. `fence` is the
-    /// session's (F1). Ends when the session is over; drop it to end it before.
-    pub async fn keep_own_log(
-        &self,
-        log: LogId,
-        mut acknowledged: watch::Receiver<u64>,
-        every: u64,
-        fence: Compare,
-    ) {
-        let mut next = every;
-        loop {
-            let Ok(end) = acknowledged
-                .wait_for(|end| *end >= next)
-                .await
-                .map(|end| *end)
-            else {
-                return;
-            };
-            let fence = std::slice::from_ref(&fence);
-            match self.fold_log(log, end, &FoldLimits::GROWING, fence).await {
-                Ok(Pass::Done(_)) => next = end + every,
-                Ok(Pass::Refused) => {
-                    info!(
-                        "the commit log of this session is not folded any more: the session is over"
-                    );
-                    return;
-                }
-                Err(error) => self.failed(&error).await,
-            }
-        }
-    }
-
-    /// One round of the controller's: drops logs that nothing needs and folds those that are frozen (F2). `fence` is
-    /// the controller's own (F5). Returns what it did: logs dropped, folds made.
-    pub async fn tend_frozen_logs(&self, fence: &[Compare]) -> Result<(usize, usize), FoldError> {
-        let seen = overview(&*self.store, &self.keys).await?;
-        let unneeded = unneeded_logs(&seen);
-        let dropped = drop_unneeded(&*self.store, &self.keys, &unneeded, fence).await?;
-        self.metrics.dropped_logs.inc_by(dropped.logs as u64);
-        if dropped.refused {
-            return Ok((dropped.logs, 0));
-        }
-        let mut folds = 0;
-        for log in seen.frozen().filter(|log| !unneeded.contains(log)) {
-            let mut fence = fence.to_vec();
-            fence.push(session_is_over(&self.keys, log));
-            match self
-                .fold_log(log, u64::MAX, &FoldLimits::FROZEN, &fence)
-                .await
-            {
-                Ok(Pass::Done(made)) => folds += made,
-                Ok(Pass::Refused) => break,
-                // One log that cannot be read does not keep the others from being folded.
-                Err(error) => {
-                    self.metrics.errors.inc();
-                    warn!(broker_id = %log.broker_id, broker_epoch = %log.broker_epoch, %error, "a commit log cannot be folded");
-                }
-            }
-        }
-        Ok((dropped.logs, folds))
-    }
-
-    /// [`Self::tend_frozen_logs`] every `pause` while this process is the controller: `fence` gives the controller's
-    /// comparisons then, and `None` otherwise. Never ends; drop it to end it.
-    pub async fn keep_frozen_logs(
-        &self,
-        pause: Duration,
-        fence: impl Fn() -> Option<Vec<Compare>> + Send,
-    ) {
-        loop {
-            tokio::time::sleep(pause).await;
-            let Some(fence) = fence() else { continue };
-            match self.tend_frozen_logs(&fence).await {
-                Ok((0, 0)) => {}
-                Ok((dropped, folds)) => {
-                    info!(dropped, folds, "tended the commit logs of former sessions")
-                }
-                Err(error) => self.failed(&error).await,
-            }
-        }
-    }
-
-    async fn failed(&self, error: &FoldError) {
-        self.metrics.errors.inc();
-        warn!(%error, "commit logs could not be folded; it is tried again");
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
-}
-
-/// Holds once the session of `log` is over, and then for ever.
-fn session_is_over(keys: &Keys, log: LogId) -> Compare {
-    let epoch = Revision(log.broker_epoch.0.unsigned_abs());
-    let created = Target::CreateRevision(epoch);
-    Compare::new(keys.broker(log.broker_id), Comparison::NotEqual, created)
 }

@@ -48,13 +48,13 @@ use alluvium_table::{TableOptions, TableWriter};
 use object_store::ObjectStore;
 use tracing::{error, info, warn};
 
+use crate::manifests::read_manifest;
 use backlog::{Backlog, Sources};
 pub use error::PublishError;
 pub use metrics::PublishMetrics;
 pub use plan::PublishLimits;
 use plan::{ReadyPartition, TopicWork, ready};
 use shards::Shards;
-pub use topic::read_manifest;
 
 /// Pause after a round that found nothing to do. Requests and shards that are to be claimed are noticed at once.
 const ROUND_PAUSE: Duration = Duration::from_secs(10);
@@ -266,7 +266,7 @@ impl Publisher {
             if is_known || !self.shards.holds(CompactionShard::of(*topic_id)) {
                 continue;
             }
-            let manifest = topic::read_manifest(&*self.with.objects, *topic_id, &published.record);
+            let manifest = read_manifest(&*self.with.objects, *topic_id, &published.record);
             self.manifests.insert(*topic_id, Arc::new(manifest.await?));
         }
         Ok(())

@@ -11,7 +11,6 @@ use alluvium_segment::manifest::{Manifest, ManifestContent, TableEntry};
 use alluvium_segment::object_key::{ManifestName, ObjectKey, SegmentName, TableName};
 use alluvium_table::TableOptions;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 
 use super::build::TableBuilder;
 use super::error::PublishError;
@@ -21,7 +20,6 @@ use super::plan::TopicWork;
 use super::steps::steps;
 use super::upload::TableUpload;
 use super::{PublishOptions, PublishSeams};
-use crate::fold::{ReadError, checked};
 use crate::put::put;
 
 /// Steps read at the same time: the next while one is written.
@@ -42,20 +40,6 @@ pub struct TopicJob<'a> {
     pub guard: Vec<Compare>,
     /// The request that is done with this.
     pub request: Option<Revision>,
-}
-
-/// Reads the manifest that a record names.
-pub async fn read_manifest(
-    objects: &dyn ObjectStore,
-    topic_id: TopicId,
-    record: &PublishedRecord,
-) -> Result<Manifest, ReadError> {
-    let named = record.manifest(topic_id);
-    let whole = 0..record.size_bytes;
-    checked(objects, &record.object_key, whole, |object| {
-        named.open(&object)
-    })
-    .await
 }
 
 impl TopicJob<'_> {

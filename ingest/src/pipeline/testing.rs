@@ -1,7 +1,7 @@
 //! In-memory neighbours of the pipeline, with faults, and a broker made of them. What survives a crash
 //! is in [`World`]; everything else belongs to one [`Rig`], a broker session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,6 +18,7 @@ use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError};
+use alluvium_metadata::compaction::ReadPublishedError;
 use alluvium_metadata::model::{CommitRecord, Opener, PartitionRecord};
 use alluvium_metadata::store::StoreError;
 use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS, StoredBatch, split};
@@ -178,6 +179,10 @@ impl CommitReader for MemoryCommits {
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         let frozen = *self.current.lock() != broker_epoch;
         async move { Ok(frozen) }.boxed()
+    }
+
+    fn published(&self) -> BoxFuture<'_, Result<HashMap<TopicId, u64>, ReadPublishedError>> {
+        async move { Ok(HashMap::new()) }.boxed()
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::seeded_bug;
-use alluvium_common::topic::TopicPartition;
+use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError, read_commit_log};
+use alluvium_metadata::compaction::{PublicationWriter, ReadPublishedError};
 use alluvium_metadata::fold::LogId;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::store::{MetadataStore, MetadataStoreExt, StoreError};
@@ -40,6 +41,9 @@ pub trait CommitReader: Send + Sync {
         broker_id: BrokerId,
         broker_epoch: BrokerEpoch,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// The versions of the manifests that count now.
+    fn published(&self) -> BoxFuture<'_, Result<HashMap<TopicId, u64>, ReadPublishedError>>;
 }
 
 /// The commit logs in the metadata store.
@@ -70,6 +74,18 @@ impl CommitReader for MetadataCommits {
         async move {
             let session = session.await?;
             Ok(session.is_none_or(|kv| BrokerEpoch::from(kv.create_revision) != broker_epoch))
+        }
+        .boxed()
+    }
+
+    fn published(&self) -> BoxFuture<'_, Result<HashMap<TopicId, u64>, ReadPublishedError>> {
+        let reader = PublicationWriter::new(Arc::clone(&self.store), self.keys.clone());
+        async move {
+            let all = reader.read_all().await?;
+            Ok(all
+                .into_iter()
+                .map(|(id, record)| (id, record.version))
+                .collect())
         }
         .boxed()
     }
@@ -115,6 +131,12 @@ pub async fn load(
                 find_spans(&mut images, *log, segment);
             }
         }
+    }
+    // What the logs do not have any more was published before they were read. Were the manifests older than that, a
+    // partition might seem to end where they do.
+    let published = commits.published().await?;
+    if let Some(behind) = images.values().find(|image| image.is_behind(&published)) {
+        return Err(RecoveryError::ManifestBehind { tp: behind.tp });
     }
     let images = images.into_values().map(PartitionImage::indexed);
     let mut images = images.collect::<Result<Vec<_>, _>>()?;

@@ -28,7 +28,7 @@ mod take_over;
 mod tests;
 mod wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use alluvium_cache::log::{EpochHistory, PartitionLog};
@@ -38,8 +38,9 @@ use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::error::ErrorKind;
 use alluvium_common::offset::Offset;
 use alluvium_common::seeded_bug;
-use alluvium_common::topic::TopicPartition;
+use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_metadata::commit_log::ReadCommitsError;
+use alluvium_metadata::compaction::ReadPublishedError;
 use alluvium_metadata::fold::LogId;
 use alluvium_metadata::leadership::LeadershipError;
 use alluvium_metadata::model::{Opener, PartitionRecord, TailEntry};
@@ -96,6 +97,15 @@ pub enum RecoveryError {
         /// Which.
         broker_epoch: BrokerEpoch,
     },
+    /// More of a partition is published than was known. Ask again with the manifest that counts.
+    #[error("more of partition {tp} is published than was known when it was opened")]
+    ManifestBehind {
+        /// Which.
+        tp: TopicPartition,
+    },
+    /// How far topics are published cannot be read.
+    #[error(transparent)]
+    Published(#[from] ReadPublishedError),
     /// The metadata store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -111,7 +121,10 @@ impl RecoveryError {
             RecoveryError::Commits(ReadCommitsError::Store(error)) => error.kind(),
             RecoveryError::Store(error)
             | RecoveryError::TakeOver(LeadershipError::Store(error)) => error.kind(),
-            RecoveryError::StillLed { .. } => ErrorKind::Retry,
+            RecoveryError::Published(ReadPublishedError::Store(error)) => error.kind(),
+            RecoveryError::StillLed { .. } | RecoveryError::ManifestBehind { .. } => {
+                ErrorKind::Retry
+            }
             RecoveryError::TakeOver(LeadershipError::Guard { .. }) => ErrorKind::Fenced,
             RecoveryError::Object { source, .. } => match source {
                 object_store::Error::NotFound { .. } => ErrorKind::BadData,
@@ -183,6 +196,13 @@ impl PartitionImage {
             tp,
             record,
         }
+    }
+
+    /// Whether another manifest counts than the one that this was begun with.
+    fn is_behind(&self, published: &HashMap<TopicId, u64>) -> bool {
+        let counts = published.get(&self.tp.topic_id).copied().unwrap_or(0);
+        let known = self.manifest.as_ref().map_or(0, |known| known.version());
+        known < counts
     }
 
     /// The end of what is committed.

@@ -58,6 +58,7 @@ impl Reader<'_> {
                 return Ok(vec![Unit::WholeFold(fold)]);
             }
             LogEntry::Fold(fold) => fold,
+            LogEntry::Dropped(_) => return Ok(Vec::new()),
         };
         let start = fold.size_bytes.saturating_sub(fold.index_length.into());
         let index = self

@@ -1,5 +1,6 @@
 //! How far a topic is published, and the one compare-and-set that moves it on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use alluvium_common::clock::SharedClock;
@@ -92,6 +93,23 @@ impl PublicationWriter {
             })
         })
         .transpose()
+    }
+
+    /// The manifests that count, of all topics, read from the store (F6).
+    ///
+    /// # Errors
+    /// The store fails, or a record is unreadable.
+    pub async fn read_all(&self) -> Result<HashMap<TopicId, PublishedRecord>, ReadPublishedError> {
+        let (_, kvs) = self.store.list(self.keys.all_published()).await?;
+        let mut all = HashMap::with_capacity(kvs.len());
+        for kv in kvs {
+            let Some(topic_id) = self.keys.parse_published(&kv.key) else {
+                continue;
+            };
+            let unreadable = |source| ReadPublishedError::Unreadable { topic_id, source };
+            all.insert(topic_id, value::decode(&kv.value).map_err(unreadable)?);
+        }
+        Ok(all)
     }
 
     /// Makes the next manifest count, as long as all of `guard` holds and nobody else was faster.

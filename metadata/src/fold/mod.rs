@@ -17,7 +17,9 @@
 //! log names are garbage, recognised by their names below `folds/`, to be deleted after a grace period longer than
 //! any reader.
 //!
-//! [`unneeded_logs`] finds whole logs that nothing needs any more.
+//! [`drop_start`] drops the first entries of a log when all that their segments hold is published or deleted. Whoever folds
+//! a log drops from it too, so that neither comes upon the other's work. [`unneeded_logs`] finds whole logs that nothing
+//! needs any more.
 
 mod plan;
 mod replace;
@@ -28,7 +30,7 @@ mod unneeded;
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 
 pub use plan::{FoldLimits, plan_folds};
-pub use replace::{LogState, ReplaceError, Replaced, read_log, replace};
+pub use replace::{LogState, ReplaceError, Replaced, drop_start, read_log, replace};
 pub use unneeded::{
     DropError, Dropped, Overview, commit_logs, drop_unneeded, overview, unneeded_logs,
 };

@@ -50,8 +50,9 @@ impl FoldLimits {
         }
     }
 
+    /// What was dropped holds nothing to be folded.
     fn is_full(&self, entry: &LogEntry) -> bool {
-        weight(entry) > self.bytes_max / 2
+        matches!(entry, LogEntry::Dropped(_)) || weight(entry) > self.bytes_max / 2
     }
 }
 
@@ -60,6 +61,7 @@ fn weight(entry: &LogEntry) -> u64 {
     match entry {
         LogEntry::Commit { record, .. } => u64::from(record.footer_length),
         LogEntry::Fold(fold) => fold.size_bytes,
+        LogEntry::Dropped(_) => 0,
     }
 }
 

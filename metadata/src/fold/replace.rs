@@ -1,11 +1,14 @@
-//! The transaction that puts a fold in place of its entries.
+//! The transactions that put a fold in place of its entries, or nothing in place of those that nothing needs.
+
+use std::ops::Range;
 
 use alluvium_common::error::ErrorKind;
+use bytes::Bytes;
 
 use super::LogId;
 use crate::commit_log::{LogEntry, ReadCommitsError, drop_covered, missing_seq};
 use crate::keys::Keys;
-use crate::model::FoldRecord;
+use crate::model::{DroppedRecord, FoldRecord};
 use crate::store::{Compare, MetadataStore, MetadataStoreExt, Op, Revision, StoreError, Txn};
 use crate::value;
 
@@ -18,6 +21,8 @@ pub struct LogState {
     pub entries: Vec<LogEntry>,
     /// When each was put.
     pub put_at: Vec<Revision>,
+    /// As of when.
+    pub read_at: Revision,
 }
 
 /// Reads a whole log.
@@ -30,7 +35,7 @@ pub async fn read_log(
         broker_id,
         broker_epoch,
     } = log;
-    let (_, kvs) = store
+    let (read_at, kvs) = store
         .list(keys.commits_from(broker_id, broker_epoch, 0))
         .await?;
     let mut all = Vec::with_capacity(kvs.len());
@@ -64,6 +69,7 @@ pub async fn read_log(
         log,
         put_at: put_at.copied().collect(),
         entries,
+        read_at,
     })
 }
 
@@ -103,31 +109,61 @@ pub async fn replace(
     store: &dyn MetadataStore,
     keys: &Keys,
     state: &LogState,
-    run: std::ops::Range<usize>,
+    run: Range<usize>,
     fold: &FoldRecord,
     fence: &[Compare],
 ) -> Result<Replaced, ReplaceError> {
-    let (Some(first), Some(last)) = (
-        state.entries.get(run.start),
-        run.end
-            .checked_sub(1)
-            .and_then(|last| state.entries.get(last)),
-    ) else {
-        return Err(ReplaceError::NotThatRun(fold.clone()));
-    };
-    let of_run = (first.first_seq(), last.last_seq());
-    if run.len() < 2 || of_run != (fold.first_seq, fold.last_seq) {
+    let of_run = state.sequences(&run);
+    if run.len() < 2 || of_run != Some((fold.first_seq, fold.last_seq)) {
         return Err(ReplaceError::NotThatRun(fold.clone()));
     }
+    let replaced = put_in_place(store, keys, state, run, value::encode(fold), fence).await?;
+    Ok(replaced)
+}
+
+/// Drops the first `count` entries of `state`, which nothing needs any more, as long as all of `fence` holds. One small
+/// entry stays in their place.
+pub async fn drop_start(
+    store: &dyn MetadataStore,
+    keys: &Keys,
+    state: &LogState,
+    count: usize,
+    fence: &[Compare],
+) -> Result<Replaced, StoreError> {
+    let Some((_, last_seq)) = state.sequences(&(0..count)) else {
+        return Ok(Replaced::Done);
+    };
+    let stored = value::encode(&DroppedRecord { last_seq });
+    put_in_place(store, keys, state, 0..count, stored, fence).await
+}
+
+impl LogState {
+    /// First and last sequence of a run of entries.
+    fn sequences(&self, run: &Range<usize>) -> Option<(u64, u64)> {
+        let entries = self.entries.get(run.clone())?;
+        Some((entries.first()?.first_seq(), entries.last()?.last_seq()))
+    }
+}
+
+/// Puts `stored` in place of `run`.
+async fn put_in_place(
+    store: &dyn MetadataStore,
+    keys: &Keys,
+    state: &LogState,
+    run: Range<usize>,
+    stored: Bytes,
+    fence: &[Compare],
+) -> Result<Replaced, StoreError> {
+    let (first, last) = (&state.entries[run.start], &state.entries[run.end - 1]);
     let LogId {
         broker_id,
         broker_epoch,
     } = state.log;
     let key = |seq| keys.commit(broker_id, broker_epoch, seq);
     let (first_key, last_key) = (key(first.last_seq()), key(last.last_seq()));
-    let stored = value::encode(fold);
     // From the run's first sequence on: what a late copy of a commit has left below the first key goes too.
-    let replaced = keys.commits_between(broker_id, broker_epoch, fold.first_seq, fold.last_seq);
+    let (from, to) = (first.first_seq(), last.last_seq());
+    let replaced = keys.commits_between(broker_id, broker_epoch, from, to);
     let mut txn = Txn::new()
         .when(Compare::unchanged_since(first_key, state.put_at[run.start]))
         .when(Compare::unchanged_since(

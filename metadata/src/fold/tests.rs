@@ -129,6 +129,7 @@ async fn put(store: &dyn MetadataStore, keys: &Keys, log: LogId, entry: &LogEntr
     let value = match entry {
         LogEntry::Commit { record, .. } => value::encode(record),
         LogEntry::Fold(fold) => value::encode(fold),
+        LogEntry::Dropped(dropped) => value::encode(dropped),
     };
     let key = keys.commit(log.broker_id, log.broker_epoch, entry.last_seq());
     store.put(key, value).await.expect("put");

@@ -1,4 +1,4 @@
-//! A run of a commit log, folded into one entry.
+//! A run of a commit log, folded into one entry; and the start of one, dropped.
 
 use alluvium_segment::object_key::ObjectKey;
 use serde::{Deserialize, Serialize};
@@ -26,5 +26,18 @@ pub struct FoldRecord {
 
 impl StoredRecord for FoldRecord {
     const KIND: u8 = kind::FOLD;
+    const VERSION: u8 = 1;
+}
+
+/// Stands in a commit log under the last sequence of all those from its start on that nothing needs any more. It keeps a
+/// log whose start was dropped apart from one whose start is lost (I24), and what comes late of it out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedRecord {
+    /// The sequence, which is also that of the key.
+    pub last_seq: u64,
+}
+
+impl StoredRecord for DroppedRecord {
+    const KIND: u8 = kind::DROPPED;
     const VERSION: u8 = 1;
 }

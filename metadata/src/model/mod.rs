@@ -16,7 +16,7 @@ pub use cluster::ClusterRecord;
 pub use commit::CommitRecord;
 pub use controller::{ControllerRecord, DrainRecord};
 pub use coordinator::CoordinatorRecord;
-pub use fold::FoldRecord;
+pub use fold::{DroppedRecord, FoldRecord};
 pub use object_store::ObjectStoreRecord;
 pub use partition::{EpochStart, Opener, PartitionRecord, TailEntry, WalHolder};
 pub use published::{ClaimRecord, PublishRequestRecord, PublishedRecord};
@@ -38,6 +38,7 @@ mod kind {
     pub const PUBLISHED: u8 = 12;
     pub const CLAIM: u8 = 13;
     pub const PUBLISH_REQUEST: u8 = 14;
+    pub const DROPPED: u8 = 15;
 }
 pub(crate) use kind::PRODUCER_IDS;
 

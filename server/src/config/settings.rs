@@ -191,6 +191,13 @@ settings! {
     /// bytes.
     "publish.zstd.level" publish_zstd_level: u32 = 1;
 
+    /// How long objects stay that nothing names any more, as Kafka has it for files: longer than any reader may have one
+    /// in hand.
+    "log.segment.delete.delay.ms" segment_delete_delay_ms: Millis = Millis(600_000);
+    /// How often the bucket is looked through for objects that ended processes and failed uploads left. Each time costs
+    /// a listing: a request for every thousand objects.
+    "reclaim.sweep.interval.ms" sweep_interval_ms: Millis = Millis(3_600_000);
+
     /// How long a new group waits for more members before its first rebalance.
     "group.initial.rebalance.delay.ms" group_initial_rebalance_delay_ms: Millis = Millis(3_000);
     /// Smallest session time-out a group member may ask for.

@@ -25,6 +25,7 @@ use alluvium_cache::tail::{CloseReason, ReadWaiter, TailBudget};
 use alluvium_common::epoch::{BrokerId, LeaderEpoch};
 use alluvium_common::offset::{LogOffsets, Offset};
 use alluvium_common::topic::TopicPartition;
+use alluvium_compactor::manifests::Manifests;
 use alluvium_metadata::view::ClusterView;
 use alluvium_query::ReadError;
 use alluvium_query::fetch::Replicas;
@@ -34,7 +35,6 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::published::Manifests;
 use crate::rpc::Peers;
 use follower::Follower;
 use preferred::Preferred;

@@ -22,6 +22,7 @@ use alluvium_cache::tail::TailBudget;
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{TopicId, TopicPartition};
+use alluvium_compactor::manifests::Manifests;
 use alluvium_ingest::pipeline::Pipeline;
 use alluvium_ingest::recovery::{HandedIndex, MetadataCommits};
 use alluvium_ingest::validate::TopicRules;
@@ -44,7 +45,6 @@ pub use duties::{Me, partitions_of};
 pub use opener::add_manifests;
 pub use shelf::Shelf;
 
-use crate::published::Manifests;
 use crate::topic_service::PartitionHost;
 use durability::{WalNames, WalStep, wal_step};
 use duties::{Duties, duties};

@@ -7,6 +7,7 @@ use alluvium_cache::tail::TailBudget;
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::error::ErrorKind;
 use alluvium_common::topic::TopicPartition;
+use alluvium_compactor::manifests::Manifests;
 use alluvium_ingest::pipeline::Pipeline;
 use alluvium_ingest::recovery::{
     HandedIndex, Led, MetadataCommits, RecoveryError, TakeOver, take_over_handed,
@@ -24,7 +25,6 @@ use tracing::{info, warn};
 
 use super::FormerLeaders;
 use super::duties::Me;
-use crate::published::Manifests;
 
 /// With what partitions are opened.
 pub struct Opener {

@@ -15,6 +15,7 @@ use alluvium_common::epoch::BrokerId;
 use alluvium_common::object_store::fault::{FaultPlan, FaultStore};
 use alluvium_common::rand::{SeededRandom, SharedRandom};
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use alluvium_compactor::manifests::Manifests;
 use alluvium_ingest::ack::Acks;
 use alluvium_ingest::backpressure::{ByteBudget, FramePermit};
 use alluvium_ingest::metrics::IngestMetrics;

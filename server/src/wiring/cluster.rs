@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alluvium_cache::log::Logs;
 use alluvium_cache::tail::TailBudget;
+use alluvium_compactor::manifests::Manifests;
 use alluvium_ingest::pipeline::Pipeline;
 use alluvium_metadata::controller::plan::unclean_as_configured;
 use alluvium_metadata::controller::{Controller, ControllerOptions, ControllerParts};
@@ -23,7 +24,6 @@ use super::{Basics, metadata};
 use crate::group_shards::GroupShards;
 use crate::partitions::{FormerLeaders, LeaderPartitions, Me, PartitionSeams, Shelf};
 use crate::placement_service::PlacementService;
-use crate::published::Manifests;
 use crate::topic_service::TopicService;
 
 /// How long a start waits for the groups' coordinators. Clients that come sooner are told to wait.

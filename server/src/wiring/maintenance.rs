@@ -1,17 +1,22 @@
 //! What goes on in the background: publishing what is committed as table files; and what keeps the metadata small and
-//! safe: folding commit logs, forgetting the store's history, copying the metadata into the bucket.
+//! safe: folding commit logs and dropping what is published from them, deleting what nothing names, forgetting the store's
+//! history, copying the metadata into the bucket.
 //!
-//! Those with the role of a compactor divide topics among themselves for publishing. The log of the own session is folded
-//! by every broker, everything else is done by the controller only.
+//! Those with the role of a compactor divide topics among themselves for publishing. The log of the own session is kept
+//! short by every broker, everything else is done by the controller only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_common::object_store::ObjectStore;
 use alluvium_compactor::fold::{FoldMetrics, Folder};
+use alluvium_compactor::log_keeper::LogKeeper;
+use alluvium_compactor::manifests::Manifests;
 use alluvium_compactor::publish::{
     PublishLimits, PublishMetrics, PublishOptions, PublishSeams, Publisher,
 };
+use alluvium_compactor::reclaim::sweep::Sweeper;
+use alluvium_compactor::reclaim::{Graves, GravesMetrics, Needs, Reclaimer};
 use alluvium_compactor::snapshot::{SnapshotKeeper, SnapshotMetrics};
 use alluvium_metadata::controller::ControllerStatus;
 use alluvium_metadata::fold::LogId;
@@ -42,6 +47,7 @@ pub struct Duties<'a> {
     pub basics: &'a Basics,
     pub member: &'a Member,
     pub objects: &'a Arc<dyn ObjectStore>,
+    pub manifests: &'a Arc<Manifests>,
     /// Entries of the session's commit log that are known to stand.
     pub acknowledged: watch::Receiver<u64>,
     /// Whether this broker is the controller.
@@ -50,13 +56,39 @@ pub struct Duties<'a> {
 
 /// Starts all of it. It ends with `tasks`.
 pub async fn start(duties: Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
-    fold(&duties, tasks);
+    let graves = delete(&duties, tasks);
+    keep_logs(&duties, &graves, tasks);
+    sweep(&duties, &graves, tasks);
     publish(&duties, tasks)?;
     look_after_history(&duties, tasks);
     put_snapshots(&duties, tasks).await
 }
 
-fn fold(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
+/// Deletes what the others find.
+fn delete(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> Arc<Graves> {
+    let basics = duties.basics;
+    let grace = basics.loaded.config.segment_delete_delay_ms.as_duration();
+    let metrics = GravesMetrics::register(&mut basics.registry.lock());
+    let graves = Graves::new(Arc::clone(duties.objects), grace, metrics);
+    tasks.spawn(Arc::clone(&graves).run());
+    graves
+}
+
+fn sweep(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>) {
+    let member = duties.member;
+    let sweeper = Sweeper::new(
+        (Arc::clone(&member.store), member.keys.clone()),
+        Arc::clone(duties.objects),
+        Arc::clone(duties.manifests),
+        Arc::clone(graves),
+    );
+    let pause = duties.basics.loaded.config.sweep_interval_ms.as_duration();
+    let controller = duties.controller.clone();
+    let is_controller = move || controller.borrow().elected.is_some();
+    tasks.spawn(sweeper.run(pause, is_controller));
+}
+
+fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>) {
     let (basics, member) = (duties.basics, duties.member);
     let folder = Folder {
         store: Arc::clone(&member.store),
@@ -70,7 +102,21 @@ fn fold(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
         broker_id: member.me.broker_id,
         broker_epoch: member.me.broker_epoch,
     };
-    let (own, acknowledged) = (folder.clone(), duties.acknowledged.clone());
+    let keeper = || LogKeeper {
+        folder: folder.clone(),
+        reclaimer: Reclaimer::new(
+            Arc::clone(&member.store),
+            member.keys.clone(),
+            Arc::clone(duties.objects),
+            Needs {
+                view: Arc::clone(&member.view),
+                manifests: Arc::clone(duties.manifests),
+            },
+            Arc::clone(graves),
+        ),
+    };
+    let (own, frozen) = (keeper(), keeper());
+    let acknowledged = duties.acknowledged.clone();
     let fence = member.session.fence();
     tasks.spawn(async move {
         own.keep_own_log(log, acknowledged, COMMITS_PER_LOOK, fence)
@@ -83,7 +129,7 @@ fn fold(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
             let epoch = controller.borrow().elected?;
             Some(vec![Compare::created_at(keys.controller(), epoch)])
         };
-        folder.keep_frozen_logs(FROZEN_LOGS_PAUSE, fence).await;
+        frozen.keep_frozen_logs(FROZEN_LOGS_PAUSE, fence).await;
     });
 }
 

@@ -26,6 +26,7 @@ use alluvium_cache::tail::TailBudget;
 use alluvium_common::clock::{SharedClock, SystemClock};
 use alluvium_common::epoch::BrokerId;
 use alluvium_common::rand::{SharedRandom, SystemRandom};
+use alluvium_compactor::manifests::Manifests;
 use alluvium_ingest::pipeline::Pipeline;
 use alluvium_metadata::controller::Controller;
 use alluvium_metadata::coordinator::GroupCoordinator;
@@ -48,7 +49,7 @@ use crate::data_folder::DataFolder;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
 use crate::partitions::Me;
-use crate::published::{Manifests, keep_up_to_date};
+use crate::published::keep_up_to_date;
 use cluster::{LeadSeams, Member};
 use listeners::Listeners;
 
@@ -185,13 +186,19 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     };
     let led = member.lead(&basics, seams);
     let view = Arc::clone(&member.view);
-    let kept = keep_up_to_date(manifests, view, Arc::clone(&logs), rpc.followers.clone());
+    let kept = keep_up_to_date(
+        Arc::clone(&manifests),
+        view,
+        Arc::clone(&logs),
+        rpc.followers.clone(),
+    );
     tasks.spawn(kept);
     let groups = member.coordinate(&basics, &mut tasks).await?;
     let duties = maintenance::Duties {
         basics: &basics,
         member: &member,
         objects: &objects.store,
+        manifests: &manifests,
         acknowledged,
         controller: controller.status(),
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alluvium_cache::log::Logs;
 use alluvium_cache::tail::TailBudget;
+use alluvium_compactor::manifests::Manifests;
 use alluvium_ingest::backpressure::ByteBudget;
 use alluvium_ingest::metrics::IngestMetrics;
 use alluvium_ingest::pipeline::{Pipeline, PipelineConfig, PipelineSeams};
@@ -29,7 +30,6 @@ use super::storage::Objects;
 use crate::config::Config;
 use crate::data_folder::DataFolder;
 use crate::partitions::{Me, add_manifests, partitions_of};
-use crate::published::Manifests;
 
 /// Seconds of unused PUT budget that are saved for bursts.
 const PUTS_SAVED_SECONDS: f64 = 60.0;

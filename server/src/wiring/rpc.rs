@@ -6,6 +6,7 @@ use std::sync::Arc;
 use alluvium_cache::log::Logs;
 use alluvium_cache::segment_cache::SegmentCache;
 use alluvium_cache::tail::TailBudget;
+use alluvium_compactor::manifests::Manifests;
 use alluvium_metadata::model::RpcEndpoint;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::view::ClusterView;
@@ -19,7 +20,6 @@ use super::listeners;
 use crate::config::{Config, Endpoint, MetadataLocation};
 use crate::followers::{FollowerLogs, FollowerSeams};
 use crate::partitions::{FormerLeaders, Shelf};
-use crate::published::Manifests;
 use crate::rpc::{
     AnswerMemory, BoundRpc, Leader, Pages, Peers, RackPages, RpcLimits, RpcService, RpcTls,
 };
