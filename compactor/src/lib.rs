@@ -9,4 +9,7 @@ pub mod manifests;
 pub mod publish;
 mod put;
 pub mod reclaim;
+mod rewrite;
 pub mod snapshot;
+mod tables;
+mod topic_manifest;

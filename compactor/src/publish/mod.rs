@@ -6,8 +6,8 @@
 //! Flow of a round, for the topics of the shards that this process has claimed:
 //! 1. [`Backlog::follow`]: new commits, a footer each.
 //! 2. [`plan`]: which topics are worth it: because much waits, or because something waits long, or because somebody asked.
-//! 3. For each: blocks are read ([`fetch`]), opened and written as rows ([`build`]), and put while that goes on
-//!    ([`upload`]). Files have new names, and are garbage until a manifest names them.
+//! 3. For each: blocks are read ([`fetch`]), opened and written as rows ([`write()`]), and put while that goes on
+//!    ([`crate::tables`]). Files have new names, and are garbage until a manifest names them.
 //! 4. The next manifest ([`manifests`]) is put, and made to count by one compare-and-set, which also compares session and
 //!    claim. Of two that publish one topic the later one fails, and its files are garbage.
 //!
@@ -16,7 +16,6 @@
 //! stable offset.
 
 mod backlog;
-mod build;
 mod error;
 mod fetch;
 mod manifests;
@@ -27,9 +26,10 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod topic;
-mod upload;
+mod write;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,14 +41,18 @@ use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_metadata::compaction::{CompactionShard, PublicationWriter};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::session::Session;
-use alluvium_metadata::store::{MetadataStore, Revision};
-use alluvium_metadata::view::{ClusterView, Picture};
+use alluvium_metadata::store::{Compare, MetadataStore, Revision};
+use alluvium_metadata::view::{ClusterView, Picture, Published};
 use alluvium_segment::manifest::Manifest;
 use alluvium_table::{TableOptions, TableWriter};
 use object_store::ObjectStore;
 use tracing::{error, info, warn};
 
 use crate::manifests::read_manifest;
+use crate::reclaim::Graves;
+use crate::rewrite::join::run_to_join;
+use crate::rewrite::{keep_all, replace_tables, rewrite};
+use crate::topic_manifest::TopicManifest;
 use backlog::{Backlog, Sources};
 pub use error::PublishError;
 pub use metrics::PublishMetrics;
@@ -78,6 +82,8 @@ pub struct PublishSeams {
     pub view: Arc<ClusterView>,
     /// The bucket.
     pub objects: Arc<dyn ObjectStore>,
+    /// Where what nothing names any more goes.
+    pub graves: Arc<Graves>,
     /// For dates and ages.
     pub clock: SharedClock,
     /// For names.
@@ -213,7 +219,7 @@ impl Publisher {
                 .topics
                 .with_id(topic_id)
                 .map(|topic| topic.name.to_string());
-            match self.publish(topic_id, work, request).await {
+            match self.publish(&picture, topic_id, work, request).await {
                 Ok(true) => round.published += 1,
                 Ok(false) => {}
                 // The files are begun anew, with the column for it.
@@ -230,7 +236,23 @@ impl Publisher {
                 }
             }
         }
+        if round == Round::default() {
+            self.join_if_due(&picture, &mut round).await;
+        }
         round
+    }
+
+    /// When nothing is to be published.
+    async fn join_if_due(&mut self, picture: &Picture, round: &mut Round) {
+        match self.join(picture).await {
+            Ok(joined) => round.more = joined,
+            Err(PublishError::Superseded) => round.failed += 1,
+            Err(error) => {
+                round.failed += 1;
+                self.with.metrics.errors.inc();
+                error!(%error, "table files cannot be joined; they stay as they are, and it is tried again");
+            }
+        }
     }
 
     /// Reads new commits of the topics that are this process' to publish. How many logs could not be followed.
@@ -325,6 +347,7 @@ impl Publisher {
     /// Whether something was published.
     async fn publish(
         &mut self,
+        picture: &Picture,
         topic_id: TopicId,
         work: TopicWork,
         request: Option<Revision>,
@@ -339,16 +362,12 @@ impl Publisher {
         let Some(claim) = self.shards.claim(CompactionShard::of(topic_id)) else {
             return Err(PublishError::Superseded);
         };
-        let before = self.manifests.get(&topic_id).cloned();
         let job = topic::TopicJob {
             with: &self.with,
             options: &self.options,
-            writer: &self.writer,
             threads: &self.threads,
-            topic_id,
-            before,
+            manifest: self.topic_manifest(picture, topic_id, claim),
             raw_headers: self.raw_headers.contains(&topic_id),
-            guard: vec![self.with.session.fence(), claim],
             request,
         };
         match job.run(&work).await {
@@ -383,6 +402,69 @@ impl Publisher {
                 })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Joins small table files of one topic, if any has enough of them. Whether that was so.
+    async fn join(&mut self, picture: &Picture) -> Result<bool, PublishError> {
+        for (topic_id, manifest) in &self.manifests {
+            let Some(run) = run_to_join(manifest.tables(), self.options.table_bytes) else {
+                continue;
+            };
+            let exists = picture.topics.with_id(*topic_id).is_some();
+            let claim = self.shards.claim(CompactionShard::of(*topic_id));
+            let Some(claim) = claim.filter(|_| exists) else {
+                continue;
+            };
+            let topic_id = *topic_id;
+            let joined = self.join_run(picture, topic_id, claim, run).await?;
+            self.manifests.insert(topic_id, joined);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn join_run(
+        &self,
+        picture: &Picture,
+        topic_id: TopicId,
+        claim: Compare,
+        run: Range<usize>,
+    ) -> Result<Arc<Manifest>, PublishError> {
+        let manifest = self.topic_manifest(picture, topic_id, claim);
+        let followed = manifest.begin().await?;
+        let tables = manifest.before.iter().flat_map(|before| before.tables());
+        let tables: Vec<_> = tables.skip(run.start).take(run.len()).cloned().collect();
+        let seams = topic::output_seams(&self.with, &self.options, &self.threads, topic_id);
+        let new = rewrite(seams, &self.options.table, &tables, &keep_all()).await?;
+        info!(%topic_id, files = tables.len(), into = new.len(), "joined table files");
+        let mut content = manifest.content();
+        replace_tables(&mut content, run, new);
+        manifest.advance(followed, content, None).await
+    }
+
+    fn topic_manifest(
+        &self,
+        picture: &Picture,
+        topic_id: TopicId,
+        claim: Compare,
+    ) -> TopicManifest<'_> {
+        let published = picture.published.get(&topic_id);
+        let before = self.manifests.get(&topic_id).cloned();
+        let is_before = |published: &&Published| {
+            let version = before.as_ref().map(|before| before.version());
+            Some(published.record.version) == version
+        };
+        TopicManifest {
+            // With a newer picture or an older one, a sweep finds it.
+            replaced: published
+                .filter(is_before)
+                .map(|published| published.record.object_key.clone()),
+            with: &self.with,
+            writer: &self.writer,
+            topic_id,
+            before,
+            guard: vec![self.with.session.fence(), claim],
         }
     }
 }

@@ -4,23 +4,20 @@ use std::sync::Arc;
 
 use alluvium_common::background::BackgroundThreads;
 use alluvium_common::topic::TopicId;
-use alluvium_metadata::compaction::{Advance, Advanced, PublicationWriter};
-use alluvium_metadata::model::PublishedRecord;
-use alluvium_metadata::store::{Compare, Revision};
-use alluvium_segment::manifest::{Manifest, ManifestContent, TableEntry};
-use alluvium_segment::object_key::{ManifestName, ObjectKey, SegmentName, TableName};
+use alluvium_metadata::store::Revision;
+use alluvium_segment::manifest::{Manifest, TableEntry};
 use alluvium_table::TableOptions;
 use futures::{StreamExt, TryStreamExt};
 
-use super::build::TableBuilder;
 use super::error::PublishError;
 use super::fetch::fetch;
-use super::manifests::{next_manifest, table_entry};
+use super::manifests::next_manifest;
 use super::plan::TopicWork;
 use super::steps::steps;
-use super::upload::TableUpload;
+use super::write::write;
 use super::{PublishOptions, PublishSeams};
-use crate::put::put;
+use crate::tables::{TableOutput, TableOutputSeams};
+use crate::topic_manifest::TopicManifest;
 
 /// Steps read at the same time: the next while one is written.
 const STEPS_PARALLEL: usize = 2;
@@ -29,50 +26,43 @@ const STEPS_PARALLEL: usize = 2;
 pub struct TopicJob<'a> {
     pub with: &'a PublishSeams,
     pub options: &'a PublishOptions,
-    pub writer: &'a PublicationWriter,
     pub threads: &'a BackgroundThreads,
-    pub topic_id: TopicId,
-    /// The manifest that counts, as far as is known.
-    pub before: Option<Arc<Manifest>>,
+    /// The manifest that is followed.
+    pub manifest: TopicManifest<'a>,
     /// Whether files have the column of raw headers.
     pub raw_headers: bool,
-    /// What must hold for the next manifest to count.
-    pub guard: Vec<Compare>,
     /// The request that is done with this.
     pub request: Option<Revision>,
+}
+
+/// What table files of a topic are written with.
+pub fn output_seams<'a>(
+    with: &'a PublishSeams,
+    options: &PublishOptions,
+    threads: &'a BackgroundThreads,
+    topic_id: TopicId,
+) -> TableOutputSeams<'a> {
+    TableOutputSeams {
+        objects: &with.objects,
+        threads,
+        random: &with.random,
+        metrics: &with.metrics,
+        topic_id,
+        broker_id: with.session.broker_id(),
+        broker_epoch: with.session.broker_epoch(),
+        table_bytes: options.table_bytes,
+    }
 }
 
 impl TopicJob<'_> {
     /// Publishes `work`. Gives the manifest that counts then.
     pub async fn run(&self, work: &TopicWork) -> Result<Arc<Manifest>, PublishError> {
-        // F6: what is published is read anew, before hours of work are done in vain.
-        let stands = self.writer.read(self.topic_id).await?;
-        let version = stands.as_ref().map_or(0, |stands| stands.record.version);
-        if version != self.before.as_ref().map_or(0, |before| before.version()) {
-            return Err(PublishError::Superseded);
-        }
+        let followed = self.manifest.begin().await?;
         let tables = self.write_tables(work).await?;
-        let before = match &self.before {
-            Some(before) => before.to_content(),
-            None => ManifestContent::empty(self.topic_id),
-        };
         let now_ms = self.with.clock.now_ms();
         let expire_ms = self.options.producers_expire_ms;
-        let content = next_manifest(before, work, tables, now_ms, expire_ms);
-        let record = self.put_manifest(&content).await?;
-        let advance = Advance {
-            topic_id: self.topic_id,
-            read_at: stands.map(|stands| stands.mod_revision),
-            record,
-            request: self.request,
-        };
-        match self.writer.advance(&self.guard, &advance).await? {
-            Advanced::Done(_) => {
-                self.with.metrics.manifests.inc();
-                Ok(Arc::new(Manifest::new(content)?))
-            }
-            Advanced::Changed | Advanced::Refused => Err(PublishError::Superseded),
-        }
+        let content = next_manifest(self.manifest.content(), work, tables, now_ms, expire_ms);
+        self.manifest.advance(followed, content, self.request).await
     }
 
     async fn write_tables(&self, work: &TopicWork) -> Result<Vec<TableEntry>, PublishError> {
@@ -92,91 +82,17 @@ impl TopicJob<'_> {
             raw_headers: self.raw_headers,
             ..self.options.table.clone()
         };
-        let mut builder = TableBuilder::new(&options)?;
-        let mut upload = self.begin();
-        let mut tables = Vec::new();
+        let seams = output_seams(
+            self.with,
+            self.options,
+            self.threads,
+            self.manifest.topic_id,
+        );
+        let mut output = TableOutput::new(seams, &options)?;
         while let Some(step) = fetched.try_next().await? {
-            let written = self.threads.run(move || {
-                let written = builder.write(&step);
-                (builder, written)
-            });
-            let written = written.await?;
-            builder = written.0;
-            if let Err(error) = written.1 {
-                upload.abort().await;
-                return Err(error);
-            }
-            metrics.record_bytes.inc_by(builder.take_records_bytes());
-            upload.put(builder.take_bytes()).await?;
-            if builder.size_bytes() >= self.options.table_bytes {
-                tables.extend(self.complete(&mut builder, upload).await?);
-                upload = self.begin();
-            }
+            output.write(move |builder| write(builder, &step)).await?;
         }
         drop(fetched);
-        tables.extend(self.complete(&mut builder, upload).await?);
-        Ok(tables)
-    }
-
-    fn begin(&self) -> TableUpload {
-        let name = TableName {
-            topic_id: self.topic_id,
-            written: self.written(),
-        };
-        TableUpload::new(&self.with.objects, ObjectKey::table(&name))
-    }
-
-    fn written(&self) -> SegmentName {
-        SegmentName {
-            broker_id: self.with.session.broker_id(),
-            broker_epoch: self.with.session.broker_epoch(),
-            id: self.with.random.uuid(),
-        }
-    }
-
-    /// Ends the file, unless there is no record in it.
-    async fn complete(
-        &self,
-        builder: &mut TableBuilder,
-        mut upload: TableUpload,
-    ) -> Result<Option<TableEntry>, PublishError> {
-        let finished = match builder.roll() {
-            Ok(finished) => finished,
-            Err(error) => {
-                upload.abort().await;
-                return Err(error);
-            }
-        };
-        let entry = table_entry(upload.key().clone(), &finished);
-        if entry.spans.is_empty() {
-            upload.abort().await;
-            return Ok(None);
-        }
-        upload.put(finished.chunks).await?;
-        upload.complete().await?;
-        self.with.metrics.tables.inc();
-        self.with.metrics.table_bytes.inc_by(entry.size_bytes);
-        Ok(Some(entry))
-    }
-
-    async fn put_manifest(
-        &self,
-        content: &ManifestContent,
-    ) -> Result<PublishedRecord, PublishError> {
-        let object = content.encode()?;
-        let object_key = ObjectKey::manifest(&ManifestName {
-            topic_id: self.topic_id,
-            version: content.version,
-            written: self.written(),
-        });
-        let record = PublishedRecord {
-            version: content.version,
-            object_key,
-            size_bytes: object.size_bytes,
-            index_length: object.index_length,
-            index_crc: object.index_crc,
-        };
-        put(&*self.with.objects, &record.object_key, object).await?;
-        Ok(record)
+        output.finish().await
     }
 }

@@ -78,6 +78,11 @@ impl TableFile {
         self.memory_bytes
     }
 
+    /// Whether it has the column `_raw_headers`: what is written of it anew needs that too.
+    pub fn has_raw_headers(&self) -> bool {
+        self.has_raw_headers
+    }
+
     /// All stripes, ascending by partition and offset.
     pub fn stripes(&self) -> &[Stripe] {
         &self.index.stripes

@@ -59,7 +59,7 @@ pub async fn start(duties: Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Resul
     let graves = delete(&duties, tasks);
     keep_logs(&duties, &graves, tasks);
     sweep(&duties, &graves, tasks);
-    publish(&duties, tasks)?;
+    publish(&duties, &graves, tasks)?;
     look_after_history(&duties, tasks);
     put_snapshots(&duties, tasks).await
 }
@@ -133,7 +133,11 @@ fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>)
     });
 }
 
-fn publish(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+fn publish(
+    duties: &Duties<'_>,
+    graves: &Arc<Graves>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
     let (basics, member) = (duties.basics, duties.member);
     let config = &basics.loaded.config;
     if !config.roles.has(Role::Compactor) {
@@ -145,6 +149,7 @@ fn publish(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
         session: Arc::clone(&member.session),
         view: Arc::clone(&member.view),
         objects: Arc::clone(duties.objects),
+        graves: Arc::clone(graves),
         clock: Arc::clone(&basics.clock),
         random: Arc::clone(&basics.random),
         metrics: PublishMetrics::register(&mut basics.registry.lock()),

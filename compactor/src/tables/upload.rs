@@ -11,7 +11,7 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use tokio::io::AsyncWriteExt;
 
-use super::error::PublishError;
+use crate::publish::PublishError;
 
 /// A smaller file is one PUT, a larger one is put in parts of this size.
 const PART_BYTES: usize = 8 << 20;

@@ -1,0 +1,9 @@
+//! Writing table files, for all who do: what is published, and what is written anew.
+
+mod builder;
+mod entry;
+mod output;
+mod upload;
+
+pub use builder::TableBuilder;
+pub use output::{TableOutput, TableOutputSeams};
