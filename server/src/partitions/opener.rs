@@ -52,6 +52,8 @@ pub fn led(
             rules: rules(*tp)?,
             record: placed.record.clone(),
             read_at: placed.mod_revision,
+            // Nothing is published yet.
+            manifest: None,
         })
     });
     led.collect()

@@ -126,6 +126,8 @@ fn led(with: &OpenSeams<'_>) -> Vec<Led> {
                     rules: rules.clone(),
                     record: placed.record.clone(),
                     read_at: placed.mod_revision,
+                    // Nothing is published yet.
+                    manifest: None,
                 });
             }
         }
