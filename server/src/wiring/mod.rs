@@ -48,6 +48,7 @@ use crate::data_folder::DataFolder;
 use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
 use crate::partitions::Me;
+use crate::tiers::Tiers;
 use cluster::{LeadSeams, Member};
 use listeners::Listeners;
 
@@ -202,6 +203,8 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         view: Arc::clone(&member.view),
         topics: Arc::new(member.topic_service(&basics, led)),
         placement: member.placement_service(&basics),
+        publications: member.publication_service(&basics),
+        tiers: Tiers::new(&config, &objects.url),
         fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
         reader,
