@@ -36,6 +36,17 @@ pub enum Command {
     /// List brokers, and have what they lead moved to others.
     Broker(BrokerCommandArgs),
     /// Show how much of each topic is published as table files, and publish a topic now.
+    ///
+    /// A record is on the disk of its broker first, then, after seconds, in a segment in object storage, and in the end in
+    /// a table file: Parquet, which query engines read as it is. Publishing is that last step. Producers and consumers do
+    /// not notice it: they find each record wherever it is.
+    ///
+    /// Brokers with the role compactor publish by themselves: a topic of which much waits in segments soon, one of which
+    /// little waits after a while. So nobody has to run anything here; but whoever wants to query what was written a
+    /// moment ago can have it published now:
+    ///
+    ///   alluvium compaction run --topic orders --wait
+    #[command(verbatim_doc_comment)]
     Compaction(CompactionArgs),
     /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
     /// metadata is embedded.
@@ -285,7 +296,6 @@ pub enum BrokerAction {
 
 /// Arguments of `alluvium compaction`.
 #[derive(Debug, Args)]
-#[command(long_about = COMPACTION_ABOUT)]
 pub struct CompactionArgs {
     /// Where.
     #[command(flatten)]
@@ -294,17 +304,6 @@ pub struct CompactionArgs {
     #[command(subcommand)]
     pub action: CompactionAction,
 }
-
-/// What `alluvium compaction --help` begins with.
-const COMPACTION_ABOUT: &str = "Show how much of each topic is published as table files, and publish a topic now.
-
-A record is on the disk of its broker first, then in a segment in object storage, and in the end in a table file: \
-Parquet, which query engines read as it is. Publishing is that last step. It changes nothing for producers and \
-consumers: they find each record wherever it is.
-
-Brokers with the role compactor publish by themselves: a topic of which much waits in segments soon, one of which little \
-waits after a while. So nobody has to run anything here; but who wants to query what was written a moment ago can have it \
-published now.";
 
 /// What can be done about compaction.
 #[derive(Debug, Subcommand)]

@@ -46,6 +46,14 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of something: `1 record`, `1,000 records`.
+pub fn counted(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{} {noun}s", grouped(number)),
+    }
+}
+
 fn line<const N: usize>(
     out: &mut impl Write,
     widths: &[usize; N],
@@ -101,5 +109,7 @@ mod tests {
         ] {
             assert_eq!(super::grouped(number), text);
         }
+        let counted = [0, 1, 2000].map(|number| super::counted(number, "record"));
+        assert_eq!(counted, ["0 records", "1 record", "2,000 records"]);
     }
 }

@@ -10,7 +10,7 @@ use anyhow::bail;
 use tokio::time::Instant;
 
 use super::args::{CompactionAction, CompactionArgs};
-use super::output::{self, bytes, grouped};
+use super::output::{self, bytes, counted, grouped};
 use crate::client::{Cluster, LATEST, PartitionTiers, Tiers, TopicTiers};
 use waiting::{Next, Reached, Waiting};
 
@@ -41,8 +41,8 @@ async fn status(cluster: &mut Cluster, topic: Option<&str>) -> anyhow::Result<()
     output::table(&mut io::stdout().lock(), HEADER, &rows(&tiers))?;
     for (name, topic) in &tiers.topics {
         if !topic.leaderless.is_empty() {
-            let count = topic.leaderless.len();
-            eprintln!("{count} partitions of {name} have no leader now and are not counted");
+            let partitions = counted(topic.leaderless.len() as u64, "partition");
+            eprintln!("not counted, as nobody leads them now: {partitions} of {name}");
         }
     }
     Ok(())
@@ -87,21 +87,31 @@ async fn publish(
 ) -> anyhow::Result<()> {
     let began = Instant::now();
     let tiers = cluster.tiers(Some(&[name])).await?;
-    let left = tiers.topics.get(name).map_or(0, unpublished);
-    let leaderless = tiers.topics.get(name).map_or(0, |t| t.leaderless.len());
-    if left == 0 && leaderless == 0 {
+    let topic = tiers.topics.get(name).cloned().unwrap_or_default();
+    let left = unpublished(&topic);
+    if left == 0 && topic.leaderless.is_empty() {
         println!("all records of {name} are in table files already");
         return Ok(());
     }
-    println!("{} records of {name} are not in table files", grouped(left));
+    println!(
+        "{} of {name} not in table files yet",
+        counted(left, "record")
+    );
+    if patience.is_none() && topic.partitions.values().any(|tiers| tiers.unuploaded > 0) {
+        println!(
+            "some of them are not uploaded yet and may have to wait for the next time; with --wait they are published \
+             too"
+        );
+    }
     let goal = match patience {
         None => BTreeMap::new(),
         // Before the request, so that all of it is there to be published.
         Some(_) => ends(cluster, name).await?,
     };
     for asked in cluster.publish(name).await? {
-        let (count, broker, tables) = (asked.partitions.len(), asked.broker, asked.tables);
-        println!("asked broker {broker} to publish its {count} partitions of {name} to {tables}");
+        let (broker, tables) = (asked.broker, asked.tables);
+        let partitions = counted(asked.partitions.len() as u64, "partition");
+        println!("asked broker {broker} to publish its {partitions} of {name} to {tables}");
     }
     match patience {
         None => {
@@ -172,16 +182,16 @@ fn gave_up(name: &str, standing: &waiting::Standing, after: Duration) -> String 
     let advice = match standing.unuploaded {
         0 => {
             "Does a broker with the role compactor run (roles in alluvium config), and does the log of one say why it \
-             cannot publish? If it is only slow, wait for longer with --timeout"
+             cannot publish?"
         }
         _ => {
-            "Only what is in object storage can be published: do the logs of the brokers say why it cannot be reached? If \
-             it is only slow, wait for longer with --timeout"
+            "Only what is in object storage can be published: do the logs of the brokers say why it cannot be reached?"
         }
     };
     format!(
-        "{name} is not published after {} seconds: {standing}. {advice}. Nothing is lost: the request stands, what is \
-         not in table files is read from where it is, and alluvium compaction status --topic {name} tells how far it is",
+        "{name} is not published after {} seconds: {standing}.\n{advice}\nIf it is only slow, wait for longer with \
+         --timeout. Nothing is lost: the request stands, what is not in table files is read from where it is, and \
+         alluvium compaction status --topic {name} tells how far it is.",
         after.as_secs()
     )
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::super::output::grouped;
+use super::super::output::{counted, grouped};
 
 /// How long nothing may change before the request is repeated. Who compacts may have been replaced by another broker, or
 /// may have fulfilled the request as far as was possible at the time.
@@ -35,10 +35,10 @@ pub struct Standing {
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (published, partitions) = (self.published, self.partitions);
-        let left = grouped(self.left);
+        let left = counted(self.left, "record");
         write!(
             f,
-            "{published} of {partitions} partitions published, {left} records left"
+            "{published} of {partitions} partitions published, {left} left"
         )?;
         match self.unuploaded {
             0 => Ok(()),
@@ -187,7 +187,7 @@ mod tests {
         let said = "1 of 3 partitions published, 2,000,010 records left";
         assert_eq!((news.as_deref(), next), (Some(said), Next::Wait));
         let (news, next) = look(&mut waiting, 1, &[(12, 10), (0, 0), (2_000_500, 1_999_999)]);
-        let said = "2 of 3 partitions published, 1 records left";
+        let said = "2 of 3 partitions published, 1 record left";
         assert_eq!((news.as_deref(), next), (Some(said), Next::AskAgain));
         let (news, next) = look(&mut waiting, 2, &[(12, 12), (0, 0), (2_000_500, 2_000_000)]);
         let said = "3 of 3 partitions published, 0 records left";
