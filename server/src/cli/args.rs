@@ -43,10 +43,10 @@ pub enum Command {
     ///
     /// Brokers with the role compactor publish by themselves: a topic of which much waits in segments soon, one of which
     /// little waits after a while. So nobody has to run anything here; but whoever wants to query what was written a
-    /// moment ago can have it published now:
-    ///
-    ///   alluvium compaction run --topic orders --wait
-    #[command(verbatim_doc_comment)]
+    /// moment ago can have it published now.
+    #[command(
+        after_help = "See how far all topics are, and have all that is in the topic orders now in table files:\n  alluvium compaction status\n  alluvium compaction run --topic orders --wait"
+    )]
     Compaction(CompactionArgs),
     /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
     /// metadata is embedded.

@@ -105,7 +105,11 @@ fn judge(
         Tier::Tables => Ok(()),
         // The dir is there, so that it was not found would be wrong; and no later attempt will do better, so it must be
         // a code that clients do not ask again after.
-        Tier::Data | Tier::Segments => Err(ErrorCode::InvalidRequest),
+        Tier::Data | Tier::Segments => {
+            // Kafka's tools send whoever sees that code here.
+            info!(topic = %topic.name, partition = index, path, "records are moved to table files only, nothing there");
+            Err(ErrorCode::InvalidRequest)
+        }
     }
 }
 
