@@ -20,6 +20,8 @@ use uuid::Uuid;
 use crate::config::{Endpoint, Loaded};
 use crate::metrics::ServerMetrics;
 use crate::placement_service::PlacementService;
+use crate::publication_service::PublicationService;
+use crate::tiers::Tiers;
 use crate::topic_service::TopicService;
 
 /// Who this broker is, as clients see it.
@@ -41,12 +43,16 @@ pub struct Broker {
     pub loaded: Loaded,
     /// Who this is.
     pub identity: Identity,
+    /// What the places of its records are called.
+    pub tiers: Tiers,
     /// The cluster as known now.
     pub view: Arc<ClusterView>,
     /// Changes topics.
     pub topics: Arc<TopicService>,
     /// Changes placement.
     pub placement: PlacementService,
+    /// Asks for topics to be published.
+    pub publications: PublicationService,
     /// The write path.
     pub pipeline: Arc<Pipeline>,
     /// The read path.

@@ -78,6 +78,7 @@ serve! {
     ListConfigResources => list_config_resources,
     DescribeCluster => describe_cluster,
     DescribeLogDirs => describe_log_dirs,
+    AlterReplicaLogDirs => alter_replica_log_dirs,
     DescribeTopicPartitions => describe_topic_partitions,
     AlterPartitionReassignments => alter_partition_reassignments,
     ListPartitionReassignments => list_partition_reassignments,

@@ -5,6 +5,7 @@ use alluvium_cache::tail::CloseReason;
 use alluvium_common::error::{ErrorKind, Outcome};
 use alluvium_ingest::error::AppendError;
 use alluvium_ingest::producer_state::SequenceError;
+use alluvium_metadata::compaction::RequestError;
 use alluvium_metadata::coordinator::GroupError;
 use alluvium_metadata::store::StoreError;
 use alluvium_metadata::topics::TopicError;
@@ -102,6 +103,15 @@ pub fn placement(error: &PlacementError) -> ErrorCode {
         PlacementError::Fenced => ErrorCode::NotController,
         PlacementError::Unreadable(_) => ErrorCode::UnknownServerError,
         PlacementError::Store(error) => store(error),
+    }
+}
+
+/// A wish that a topic be published, asked of the leader of one of its partitions.
+pub fn publication(error: &RequestError) -> ErrorCode {
+    match error {
+        // Whose session is over leads nothing; clients ask again, elsewhere.
+        RequestError::Fenced => ErrorCode::ReplicaNotAvailable,
+        RequestError::Store(error) => store(error),
     }
 }
 

@@ -234,6 +234,42 @@ async fn produce_and_consume_commands() {
 }
 
 #[tokio::test]
+async fn compaction_commands() {
+    let broker = BrokerOptions::new().durability_object().start().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let topic = client.create_topic("orders", 2, &[]).await;
+    client.create_topic("empty", 1, &[]).await;
+    client.produce_values(&topic, 0, &["a", "b", "c"]).await;
+    let status = broker.command_ok(&["compaction", "status"], "").await;
+    let rows: Vec<Vec<_>> = status
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    let header = "TOPIC PARTITIONS IN TABLES IN SEGMENTS ON DISK UNPUBLISHED";
+    assert_eq!(rows[0].join(" "), header);
+    assert_eq!(rows[1].join(" "), "empty 1 0 B 0 B 0 B 0");
+    assert_eq!(rows[2][..4].join(" "), "orders 2 0 B", "{status}");
+    assert_ne!(rows[2][4], "0", "in segments: {status}");
+    assert_eq!(rows[2].last(), Some(&"3"), "{status}");
+    let one = ["compaction", "status", "--topic", "empty"];
+    assert_eq!(broker.command_ok(&one, "").await.lines().count(), 2);
+    let run = ["compaction", "run", "--topic", "orders"];
+    let said = broker.command_ok(&run, "").await;
+    assert!(
+        said.contains("3 records of orders not in table files yet"),
+        "{said}"
+    );
+    assert!(said.contains("its 2 partitions of orders to "), "{said}");
+    let nothing = ["compaction", "run", "--topic", "empty", "--wait"];
+    let said = broker.command_ok(&nothing, "").await;
+    assert!(said.contains("in table files already"), "{said}");
+    for action in ["status", "run"] {
+        let missing = ["compaction", action, "--topic", "missing"];
+        assert!(refused(&broker, &missing).await.contains("UNKNOWN_TOPIC"));
+    }
+}
+
+#[tokio::test]
 async fn group_commands() {
     let broker = BrokerOptions::new().start().await;
     let mut client = Client::connect(&broker.endpoint()).await;

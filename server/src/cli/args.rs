@@ -35,6 +35,19 @@ pub enum Command {
     Group(GroupArgs),
     /// List brokers, and have what they lead moved to others.
     Broker(BrokerCommandArgs),
+    /// Show how much of each topic is published as table files, and publish a topic now.
+    ///
+    /// A record is on the disk of its broker first, then, after seconds, in a segment in object storage, and in the end in
+    /// a table file: Parquet, which query engines read as it is. Publishing is that last step. Producers and consumers do
+    /// not notice it: they find each record wherever it is.
+    ///
+    /// Brokers with the role compactor publish by themselves: a topic of which much waits in segments soon, one of which
+    /// little waits after a while. So nobody has to run anything here; but whoever wants to query what was written a
+    /// moment ago can have it published now.
+    #[command(
+        after_help = "See how far all topics are, and have all that is in the topic orders now in table files:\n  alluvium compaction status\n  alluvium compaction run --topic orders --wait"
+    )]
+    Compaction(CompactionArgs),
     /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
     /// metadata is embedded.
     Verify(Box<ServeArgs>),
@@ -144,7 +157,8 @@ pub struct BrokerArgs {
         long,
         value_name = "HOST:PORT,...",
         default_value = "localhost:9092",
-        env = "ALLUVIUM_BOOTSTRAP"
+        env = "ALLUVIUM_BOOTSTRAP",
+        global = true
     )]
     pub bootstrap: Bootstrap,
 }
@@ -280,6 +294,53 @@ pub enum BrokerAction {
     },
 }
 
+/// Arguments of `alluvium compaction`.
+#[derive(Debug, Args)]
+pub struct CompactionArgs {
+    /// Where.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: CompactionAction,
+}
+
+/// What can be done about compaction.
+#[derive(Debug, Subcommand)]
+pub enum CompactionAction {
+    /// Show where the records of each topic are.
+    ///
+    /// A row for each topic: bytes in table files, bytes in segments, bytes that only the disks of brokers have yet, and
+    /// how many records are not published, that is, in no table file.
+    #[command(
+        after_help = "Where the records of the topic orders are:\n  alluvium compaction status --topic orders"
+    )]
+    Status {
+        /// One topic [default: all].
+        #[arg(long, value_name = "NAME")]
+        topic: Option<String>,
+    },
+    /// Publish a topic now.
+    ///
+    /// Asks for all that the topic has in segments to become table files, instead of when its time has come. The
+    /// request is kept until a broker with the role compactor has fulfilled it, also when this command has ended.
+    #[command(
+        after_help = "Have what was written to the topic orders until now in table files:\n  alluvium compaction run --topic orders --wait"
+    )]
+    Run {
+        /// The topic.
+        #[arg(long, value_name = "NAME")]
+        topic: String,
+        /// Wait until every record that is there now is published, and tell how much is left. What is written
+        /// meanwhile is not waited for.
+        #[arg(long)]
+        wait: bool,
+        /// How long to wait.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "wait")]
+        timeout: u64,
+    },
+}
+
 /// Arguments of `alluvium group`.
 #[derive(Debug, Args)]
 pub struct GroupArgs {
@@ -306,4 +367,50 @@ pub enum GroupAction {
         /// Its id.
         group: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_cluster_may_be_named_before_and_after_what_is_to_be_done() {
+        for line in [
+            "alluvium compaction --bootstrap a:1 status",
+            "alluvium compaction status --bootstrap a:1",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            let Command::Compaction(args) = cli.command else {
+                panic!("{line}");
+            };
+            assert_eq!(args.broker.bootstrap, "a:1".parse().expect("one"), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_who_waits_has_patience() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        let with = "alluvium compaction run --topic t --wait --timeout 5";
+        let Ok(Command::Compaction(args)) = parse(with) else {
+            panic!("{with}");
+        };
+        assert!(matches!(
+            args.action,
+            CompactionAction::Run {
+                wait: true,
+                timeout: 5,
+                ..
+            }
+        ));
+        assert!(parse("alluvium compaction run --topic t").is_ok());
+        assert!(parse("alluvium compaction run --topic t --timeout 5").is_err());
+        assert!(parse("alluvium compaction run").is_err());
+    }
 }

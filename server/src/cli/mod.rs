@@ -2,6 +2,7 @@
 
 mod args;
 mod broker;
+mod compaction;
 mod config;
 mod consume;
 mod group;
@@ -63,6 +64,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Consume(args) => consume::run(args).await,
         Command::Group(args) => group::run(args).await,
         Command::Broker(args) => broker::run(args).await,
+        Command::Compaction(args) => compaction::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
         Command::Restore(args) => restore::run(*args).await,
     }

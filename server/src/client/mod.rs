@@ -10,6 +10,7 @@ mod leaders;
 mod retries;
 #[cfg(test)]
 mod tests;
+mod tiers;
 
 use alluvium_protocol::ErrorCode;
 
@@ -18,6 +19,7 @@ pub use cluster::{Call, Cluster};
 pub use connection::{ClientError, Connection};
 pub use leaders::{EARLIEST, LATEST, Leaders, PartitionAnswer};
 pub use retries::Retries;
+pub use tiers::{Asked, PartitionTiers, Tiers, TopicTiers};
 
 /// Turns an error code of the broker into an error that names `what` it is about.
 ///

@@ -3,7 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use alluvium_protocol::messages::alter_replica_log_dirs_response::{
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
+};
 use alluvium_protocol::messages::api_versions_response::ApiVersion;
+use alluvium_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 use alluvium_protocol::messages::find_coordinator_response::Coordinator;
 use alluvium_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -12,9 +18,10 @@ use alluvium_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use alluvium_protocol::messages::{
-    ApiVersionsResponse, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
-    HeartbeatResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
-    RequestHeader, ResponseHeader,
+    AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, ApiVersionsResponse,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader,
 };
 use alluvium_protocol::{ApiKey, ErrorCode, Message, Reader, Writer};
 use bytes::{Bytes, BytesMut};
@@ -44,6 +51,10 @@ struct State {
     dead: BTreeSet<i32>,
     /// How often each broker answered for the group.
     heartbeats: BTreeMap<i32, usize>,
+    /// Brokers that refuse to publish when they are asked first.
+    hesitant: BTreeSet<i32>,
+    /// Who agreed to publish which partitions, where to.
+    agreed: Vec<(i32, String, Vec<i32>)>,
 }
 
 struct Fake {
@@ -142,6 +153,15 @@ fn answer(id: i32, frame: Bytes, state: &Mutex<State>) -> Option<Vec<u8>> {
             };
             response.encode(&mut out, version)
         }
+        ApiKey::DescribeLogDirs => {
+            let request = DescribeLogDirsRequest::decode(&mut reader, version).expect("request");
+            log_dirs(&state, id, request).encode(&mut out, version)
+        }
+        ApiKey::AlterReplicaLogDirs => {
+            let request =
+                AlterReplicaLogDirsRequest::decode(&mut reader, version).expect("request");
+            publish(&mut state, id, request).encode(&mut out, version)
+        }
         other => panic!("{other} is not in the script"),
     }
     .expect("encodes");
@@ -155,6 +175,8 @@ fn versions() -> ApiVersionsResponse {
         ApiKey::ListOffsets,
         ApiKey::FindCoordinator,
         ApiKey::Heartbeat,
+        ApiKey::DescribeLogDirs,
+        ApiKey::AlterReplicaLogDirs,
     ];
     let version = |api: ApiKey| ApiVersion {
         api_key: api.code(),
@@ -236,6 +258,70 @@ fn offsets(state: &State, id: i32, request: ListOffsetsRequest) -> ListOffsetsRe
     }
 }
 
+/// A leader shows what it leads: 100 bytes in table files for each partition of topic `t`, and its index as the lag.
+fn log_dirs(state: &State, id: i32, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    let asked = request.topics.into_iter().flatten();
+    let asked: Vec<_> = asked.flat_map(|topic| topic.partitions).collect();
+    let dir = |(path, size): (String, i64)| {
+        let led = asked.iter().filter(|index| state.leaders[*index] == id);
+        let partition = |index: &i32| DescribeLogDirsPartition {
+            partition_index: *index,
+            partition_size: size,
+            offset_lag: i64::from(*index),
+            is_future_key: false,
+        };
+        DescribeLogDirsResult {
+            log_dir: path.into(),
+            topics: vec![DescribeLogDirsTopic {
+                name: "t".into(),
+                partitions: led.map(partition).collect(),
+            }],
+            ..DescribeLogDirsResult::default()
+        }
+    };
+    let dirs = [
+        (format!("/data{id}"), 0),
+        (format!("/objects{id}/segments"), 0),
+        (format!("/objects{id}/tables"), 100),
+    ];
+    DescribeLogDirsResponse {
+        results: dirs.into_iter().map(dir).collect(),
+        ..DescribeLogDirsResponse::default()
+    }
+}
+
+fn publish(
+    state: &mut State,
+    id: i32,
+    request: AlterReplicaLogDirsRequest,
+) -> AlterReplicaLogDirsResponse {
+    let code = match state.hesitant.remove(&id) {
+        true => ErrorCode::ReplicaNotAvailable,
+        false => ErrorCode::None,
+    };
+    let mut results = Vec::new();
+    for dir in request.dirs {
+        for topic in dir.topics {
+            let result = |index: &i32| AlterReplicaLogDirPartitionResult {
+                partition_index: *index,
+                error_code: code.code(),
+            };
+            results.push(AlterReplicaLogDirTopicResult {
+                topic_name: topic.name,
+                partitions: topic.partitions.iter().map(result).collect(),
+            });
+            if code == ErrorCode::None {
+                let path = dir.path.as_str().to_owned();
+                state.agreed.push((id, path, topic.partitions));
+            }
+        }
+    }
+    AlterReplicaLogDirsResponse {
+        results,
+        ..AlterReplicaLogDirsResponse::default()
+    }
+}
+
 fn coordinator(state: &mut State, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     let found = std::mem::replace(&mut state.found, state.coordinator);
     let told = |key| Coordinator {
@@ -270,6 +356,54 @@ async fn leaders_are_followed_until_each_partition_is_answered_by_its_own() {
     let found = cluster.offsets("t", [0, 1, 2], LATEST).await.expect("all");
     assert_eq!(found, BTreeMap::from([(0, 1), (1, 102), (2, 203)]));
     assert_eq!(fake.state.lock().metadata_asked, 3);
+}
+
+#[tokio::test]
+async fn leaders_tell_where_the_records_of_their_partitions_are() {
+    let fake = Fake::start(&[1, 2]).await;
+    {
+        let mut state = fake.state.lock();
+        state.leaders = BTreeMap::from([(0, 1), (1, 2), (2, 1)]);
+        // Of the second partition the cluster learns late.
+        state.named = BTreeMap::from([(0, 1), (1, 1), (2, 1), (3, -1)]);
+        state.corrections = vec![(1, 2)];
+    }
+    let mut cluster = open(&fake, &[2]).await;
+    let tiers = cluster.tiers(Some(&["t"])).await.expect("all");
+    let topic = &tiers.topics["t"];
+    let lags = topic.partitions.iter();
+    let lags: Vec<_> = lags
+        .map(|(index, t)| (*index, t.table_bytes, t.unpublished))
+        .collect();
+    assert_eq!(lags, [(0, 100, 0), (1, 100, 1), (2, 100, 2)]);
+    assert_eq!(topic.leaderless, [3]);
+    assert_eq!(tiers.tables[&2], "/objects2/tables");
+    let unknown = cluster.tiers(Some(&["other"])).await.expect_err("unknown");
+    assert!(unknown.to_string().contains("UNKNOWN_TOPIC"), "{unknown}");
+}
+
+#[tokio::test]
+async fn all_leaders_are_asked_to_publish_until_they_agree() {
+    let fake = Fake::start(&[1, 2]).await;
+    {
+        let mut state = fake.state.lock();
+        state.leaders = BTreeMap::from([(0, 1), (1, 2), (2, 1)]);
+        state.named = state.leaders.clone();
+        state.hesitant = BTreeSet::from([2]);
+    }
+    let mut cluster = open(&fake, &[1]).await;
+    let asked = cluster.publish("t").await.expect("agreed");
+    let asked: Vec<_> = asked
+        .into_iter()
+        .map(|asked| (asked.broker, asked.tables, Vec::from_iter(asked.partitions)))
+        .collect();
+    let agreed = [
+        (1, "/objects1/tables".to_owned(), vec![0, 2]),
+        (2, "/objects2/tables".to_owned(), vec![1]),
+    ];
+    assert_eq!(asked, agreed);
+    // Each once: who had agreed was not asked again.
+    assert_eq!(fake.state.lock().agreed, agreed);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use crate::broker::{Broker, Identity};
 use crate::config::Loaded;
 use crate::error_map;
 use crate::placement_service::{PlacementError, PlacementService};
+use crate::publication_service::PublicationService;
+use crate::tiers::Tiers;
 use crate::topic_service::TopicService;
 
 /// What an administrative handler needs of a broker.
@@ -22,6 +24,8 @@ pub struct Admin<'a> {
     pub topics: &'a TopicService,
     /// Changes placement.
     pub placement: &'a PlacementService,
+    /// Asks for topics to be published.
+    pub publications: &'a PublicationService,
     /// The cluster as known now.
     pub view: &'a ClusterView,
     /// The logs of the partitions served here.
@@ -30,6 +34,8 @@ pub struct Admin<'a> {
     pub loaded: &'a Loaded,
     /// Who this is.
     pub identity: &'a Identity,
+    /// What the places of its records are called.
+    pub tiers: &'a Tiers,
 }
 
 impl<'a> From<&'a Broker> for Admin<'a> {
@@ -37,10 +43,12 @@ impl<'a> From<&'a Broker> for Admin<'a> {
         Self {
             topics: &broker.topics,
             placement: &broker.placement,
+            publications: &broker.publications,
             view: &broker.view,
             logs: &broker.logs,
             loaded: &broker.loaded,
             identity: &broker.identity,
+            tiers: &broker.tiers,
         }
     }
 }

@@ -13,6 +13,7 @@ use alluvium_common::epoch::{BrokerId, LeaderEpoch};
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SeededRandom;
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use alluvium_metadata::compaction::PublicationWriter;
 use alluvium_metadata::drains::DrainWriter;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::leadership::{PartitionChange, PartitionWriter, Written};
@@ -31,18 +32,22 @@ use crate::config::Loaded;
 use crate::handlers::cluster_testing::TestCluster;
 use crate::handlers::group_testing::identity;
 use crate::placement_service::PlacementService;
+use crate::publication_service::PublicationService;
+use crate::tiers::Tiers;
 use crate::topic_service::{PartitionHost, TopicService};
 
 /// A broker's administrative side.
 pub struct Scene {
     pub topics: TopicService,
     pub placement: PlacementService,
+    pub publications: PublicationService,
     /// The same store, for what other brokers do.
     pub cluster: TestCluster,
     pub view: Arc<ClusterView>,
     pub logs: Arc<Logs>,
     pub loaded: Loaded,
     pub identity: Identity,
+    pub tiers: Tiers,
 }
 
 /// Opens and closes logs; where they end, tests say.
@@ -182,12 +187,18 @@ impl Scene {
                 partitions,
                 drains,
                 Keys::new("test"),
-                session,
+                Arc::clone(&session),
                 Arc::clone(&view),
+            ),
+            publications: PublicationService::new(
+                PublicationWriter::new(Arc::clone(&store), Keys::new("test")),
+                session,
+                ManualClock::at(1_000),
             ),
             cluster: TestCluster::over(store, Arc::clone(&view)),
             view,
             logs,
+            tiers: Tiers::new(&Loaded::default().config, "s3://bucket"),
             loaded: Loaded::default(),
             identity: identity(),
         }
@@ -197,10 +208,12 @@ impl Scene {
         Admin {
             topics: &self.topics,
             placement: &self.placement,
+            publications: &self.publications,
             view: &self.view,
             logs: &self.logs,
             loaded: &self.loaded,
             identity: &self.identity,
+            tiers: &self.tiers,
         }
     }
 

@@ -8,6 +8,7 @@ mod admin;
 mod admin_testing;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 mod broker_settings;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use alluvium_cache::log::Logs;
 use alluvium_cache::tail::TailBudget;
 use alluvium_compactor::manifests::Manifests;
 use alluvium_ingest::pipeline::Pipeline;
+use alluvium_metadata::compaction::PublicationWriter;
 use alluvium_metadata::controller::plan::unclean_as_configured;
 use alluvium_metadata::controller::{Controller, ControllerOptions, ControllerParts};
 use alluvium_metadata::coordinator::{GROUP_SHARDS, GroupCoordinator};
@@ -24,6 +25,7 @@ use super::{Basics, metadata};
 use crate::group_shards::GroupShards;
 use crate::partitions::{FormerLeaders, LeaderPartitions, Me, PartitionSeams, Shelf};
 use crate::placement_service::PlacementService;
+use crate::publication_service::PublicationService;
 use crate::topic_service::TopicService;
 
 /// How long a start waits for the groups' coordinators. Clients that come sooner are told to wait.
@@ -90,6 +92,15 @@ impl Member {
             self.keys.clone(),
             Arc::clone(&self.session),
             Arc::clone(&self.view),
+        )
+    }
+
+    /// What operators may ask of compaction.
+    pub fn publication_service(&self, basics: &Basics) -> PublicationService {
+        PublicationService::new(
+            PublicationWriter::new(Arc::clone(&self.store), self.keys.clone()),
+            Arc::clone(&self.session),
+            Arc::clone(&basics.clock),
         )
     }
 

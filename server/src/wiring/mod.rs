@@ -50,6 +50,7 @@ use crate::http::{Health, Readiness};
 use crate::metrics::ServerMetrics;
 use crate::partitions::Me;
 use crate::published::keep_up_to_date;
+use crate::tiers::Tiers;
 use cluster::{LeadSeams, Member};
 use listeners::Listeners;
 
@@ -220,6 +221,8 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         view: Arc::clone(&member.view),
         topics: Arc::new(member.topic_service(&basics, led)),
         placement: member.placement_service(&basics),
+        publications: member.publication_service(&basics),
+        tiers: Tiers::new(&config, &objects.url),
         fetcher: Arc::clone(&fetcher),
         offsets: OffsetFinder::new(Arc::clone(&reader), DecodeLimits::default()),
         reader,

@@ -440,8 +440,8 @@ def cluster_and_log_dirs():
     produce_values(topic, values("size", 100))
     [answer] = admin("describe_log_dirs", [topic])
     found = [p for d in answer["log_dirs"] for t in d["topics"] if t["name"] == topic for p in t["partitions"]]
-    expect([p["partition_index"] for p in found], [0], "partitions in the log dirs")
-    expect(found[0]["partition_size"] > 0, True, "size of the partition")
+    expect([p["partition_index"] for p in found], [0, 0, 0], "the partition in each of the log dirs")
+    expect(sum(p["partition_size"] for p in found) > 0, True, "size of the partition")
 
 
 CHECKS = [

@@ -161,13 +161,21 @@ def cluster():
     out = tool("kafka-log-dirs", "--describe", "--topic-list", topic)
     found = json.loads(out[out.index("{"):])
     parts = [p for broker in found["brokers"] for d in broker["logDirs"] for p in d["partitions"]]
-    expect([(p["partition"], p["size"] > 0) for p in parts], [(f"{topic}-0", True)], "partitions of the log dirs")
+    expect([p["partition"] for p in parts], [f"{topic}-0"] * 3, "the partition in each of the log dirs")
+    expect(sum(p["size"] for p in parts) > 0, True, "size of the partition")
+    [tables] = {d["logDir"] for d in found["brokers"][0]["logDirs"] if d["logDir"].endswith("/tables")}
+    moved = {"topic": topic, "partition": 0, "replicas": [found["brokers"][0]["broker"]], "log_dirs": [tables]}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
+        json.dump({"version": 1, "partitions": [moved]}, plan)
+        plan.flush()
+        out = tool("kafka-reassign-partitions", "--reassignment-json-file", plan.name, "--execute")
+    expect(f"started moving log directory to {tables} for replica {topic}-0" in out, True, f"moved to the tables: {out!r}")
 
 
 NEEDED_APIS = (
     "Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup Heartbeat LeaveGroup SyncGroup "
     "DescribeGroups ListGroups ApiVersions CreateTopics DeleteTopics DeleteRecords InitProducerId OffsetForLeaderEpoch "
-    "DescribeConfigs AlterConfigs DescribeLogDirs CreatePartitions DeleteGroups IncrementalAlterConfigs OffsetDelete "
+    "DescribeConfigs AlterConfigs AlterReplicaLogDirs DescribeLogDirs CreatePartitions DeleteGroups IncrementalAlterConfigs OffsetDelete "
     "DescribeCluster DescribeTopicPartitions"
 ).split()
 
