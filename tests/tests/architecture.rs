@@ -32,11 +32,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "alluvium-segment",
             "alluvium-metadata",
             "alluvium-cache",
+            "alluvium-table",
         ],
     ),
     (
         "alluvium-compactor",
-        &["alluvium-common", "alluvium-segment", "alluvium-metadata"],
+        &[
+            "alluvium-common",
+            "alluvium-segment",
+            "alluvium-metadata",
+            "alluvium-table",
+        ],
     ),
     (
         "alluvium",
@@ -49,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "alluvium-ingest",
             "alluvium-query",
             "alluvium-compactor",
+            "alluvium-table",
         ],
     ),
 ];

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use alluvium_common::topic::TopicId;
 use alluvium_metadata::commit_log::{LogEntry, drop_covered};
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{FoldRecord, PartitionRecord};
+use alluvium_metadata::model::{FoldRecord, PartitionRecord, PublishedRecord};
 use alluvium_metadata::store::{KeyValue, MetadataStoreExt};
 use alluvium_metadata::value;
 use alluvium_segment::fold_object::{FoldIndex, FoldedCommit};
 use alluvium_segment::footer::Footer;
+use alluvium_segment::manifest::Manifest;
 use alluvium_segment::object_key::ObjectKey;
 
 use super::{Cluster, PREFIX};
@@ -25,12 +27,30 @@ impl Cluster {
         let (store, keys) = (self.etcd.store().await, Keys::new(CLUSTER));
         let (_, commits) = store.list(keys.all_commits()).await.expect("etcd answers");
         let (_, partitions) = store.list(keys.partitions()).await.expect("etcd answers");
+        let published = store
+            .list(keys.all_published())
+            .await
+            .expect("etcd answers");
+        let published = manifests(&keys, &published.1, &self.s3);
+        let logs = logs(&keys, &commits);
         Stored {
-            commits: logs(&keys, &commits)
+            dropped: logs
+                .iter()
+                .filter_map(|((broker, epoch), entries)| {
+                    let (LogEntry::Dropped(dropped), _) = entries.first()? else {
+                        return None;
+                    };
+                    Some((*broker, *epoch, dropped.last_seq))
+                })
+                .collect(),
+            commits: logs
                 .into_iter()
                 .flat_map(|(log, entries)| commits_of(log, entries, &self.s3))
                 .collect(),
-            partitions: partitions.iter().map(|kv| partition(&keys, kv)).collect(),
+            partitions: partitions
+                .iter()
+                .map(|kv| partition(&keys, kv, &published))
+                .collect(),
         }
     }
 }
@@ -69,6 +89,7 @@ fn commits_of(log: Log, entries: Vec<(LogEntry, u64)>, s3: &S3Server) -> Vec<Sto
         LogEntry::Commit { seq, record } => {
             vec![(seq, writes[&seq], record.object_key, record.size_bytes)]
         }
+        LogEntry::Dropped(_) => Vec::new(),
     });
     commits
         .map(|(seq, writes, object_key, size_bytes)| {
@@ -123,7 +144,23 @@ fn footer(object_key: &ObjectKey, size_bytes: u64, s3: &S3Server) -> Option<Foot
     Footer::decode(&object).ok().filter(|_| is_whole)
 }
 
-fn partition(keys: &Keys, kv: &KeyValue) -> StoredPartition {
+/// The manifests that count; one that is not whole publishes nothing, and what was dropped for it is missing.
+fn manifests(keys: &Keys, kvs: &[KeyValue], s3: &S3Server) -> HashMap<TopicId, Manifest> {
+    let read = kvs.iter().filter_map(|kv| {
+        let topic_id = keys.parse_published(&kv.key).expect("a topic's key");
+        let record: PublishedRecord = value::decode(&kv.value).expect("a record");
+        let object = s3.object(&format!("{PREFIX}/{}", record.object_key))?;
+        let manifest = record.manifest(topic_id).open(&object).ok()?;
+        Some((topic_id, manifest))
+    });
+    read.collect()
+}
+
+fn partition(
+    keys: &Keys,
+    kv: &KeyValue,
+    published: &HashMap<TopicId, Manifest>,
+) -> StoredPartition {
     let tp = keys.parse_partition(&kv.key).expect("a partition's key");
     let record: PartitionRecord = value::decode(&kv.value).expect("a partition");
     let tail = record.tail.iter();
@@ -133,6 +170,9 @@ fn partition(keys: &Keys, kv: &KeyValue) -> StoredPartition {
             index: tp.partition.0,
         },
         log_start: record.log_start.get(),
+        published_end: published
+            .get(&tp.topic_id)
+            .map_or(0, |manifest| manifest.published_end(tp.partition).get()),
         epochs: record
             .epoch_history
             .iter()

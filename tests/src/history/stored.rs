@@ -44,6 +44,8 @@ pub struct StoredPartition {
     pub partition: Partition,
     /// First offset still readable.
     pub log_start: i64,
+    /// First offset that is not published: segments below are not needed.
+    pub published_end: i64,
     /// Its leader epochs and where they begin, oldest first.
     pub epochs: Vec<(i32, i64)>,
     /// The parts of commit logs that it names: broker, broker epoch, first and last place.
@@ -55,6 +57,8 @@ pub struct StoredPartition {
 pub struct Stored {
     /// In no particular order.
     pub commits: Vec<StoredCommit>,
+    /// Logs whose start was dropped: broker, broker epoch, last place that is gone.
+    pub dropped: Vec<(i32, i64, u64)>,
     /// Partitions of topics that are alive.
     pub partitions: Vec<StoredPartition>,
 }
@@ -63,7 +67,10 @@ pub struct Stored {
 pub fn check_stored(stored: &Stored, report: &mut Report) {
     let logs = logs(&stored.commits);
     for ((broker, epoch), log) in &logs {
-        commit_log(*broker, *epoch, log, report);
+        let mut dropped = stored.dropped.iter();
+        let dropped = dropped.find(|(of, in_epoch, _)| (of, in_epoch) == (broker, epoch));
+        let first = dropped.map_or(0, |(.., last)| last + 1);
+        commit_log((*broker, *epoch), first, log, report);
     }
     objects(&stored.commits, report);
     for partition in &stored.partitions {
@@ -88,9 +95,16 @@ fn logs(commits: &[StoredCommit]) -> Logs<'_> {
     logs
 }
 
-/// One order, no gap, every entry written once.
-fn commit_log(broker: i32, epoch: i64, log: &[&StoredCommit], report: &mut Report) {
+/// One order, no gap, every entry written once; nothing is gone from its start but what is known to be.
+fn commit_log((broker, epoch): (i32, i64), first: u64, log: &[&StoredCommit], report: &mut Report) {
     let name = format!("the commit log of broker {broker}, epoch {epoch},");
+    if let Some(begins) = log.first().filter(|commit| commit.seq != first) {
+        let seq = begins.seq;
+        report.add(
+            "I24",
+            format!("{name} begins with {seq} and not with {first}"),
+        );
+    }
     for pair in log.windows(2) {
         if pair[1].seq != pair[0].seq + 1 {
             let (before, after) = (pair[0].seq, pair[1].seq);
@@ -158,19 +172,21 @@ fn epochs(stored: &StoredPartition, report: &mut Report) {
 /// The offsets of a partition, in the order of its tail, follow each other; and nothing of it stands elsewhere.
 fn spans(stored: &StoredPartition, logs: &Logs<'_>, report: &mut Report) {
     let partition = stored.partition;
+    let needed_from = stored.log_start.max(stored.published_end);
     let mut next: Option<i64> = None;
     for (broker, epoch, first, last) in &stored.tail {
         let log = logs.get(&(*broker, *epoch)).map_or(&[][..], Vec::as_slice);
         let named = log
             .iter()
             .filter(|commit| commit.seq >= *first && last.is_none_or(|last| commit.seq <= last));
-        for span in named.flat_map(|commit| of(partition, commit)) {
+        let spans = named.flat_map(|commit| of(partition, commit));
+        for span in spans.filter(|span| span.to > needed_from) {
             let fits = match next {
                 Some(expected) => span.from == expected,
-                None => span.from <= stored.log_start,
+                None => span.from <= needed_from,
             };
             if !fits || span.to <= span.from {
-                let expected = next.unwrap_or(stored.log_start);
+                let expected = next.unwrap_or(needed_from);
                 report.add(
                     "I24",
                     format!(
@@ -195,7 +211,7 @@ fn unnamed(stored: &StoredPartition, logs: &Logs<'_>, report: &mut Report) {
                 && last.is_none_or(|last| commit.seq <= last)
         });
         for span in of(partition, commit) {
-            if !is_named && span.to > stored.log_start {
+            if !is_named && span.to > stored.log_start.max(stored.published_end) {
                 report.add(
                     "I24",
                     format!(

@@ -29,9 +29,11 @@ fn orderly() -> Stored {
             commit(8, 0, 9, 10),
             commit(8, 1, 10, 30),
         ],
+        dropped: Vec::new(),
         partitions: vec![StoredPartition {
             partition: PARTITION,
             log_start: 0,
+            published_end: 0,
             epochs: vec![(0, 0), (2, 9)],
             tail: vec![(1, 5, 0, Some(1)), (1, 8, 0, None)],
         }],
@@ -50,6 +52,27 @@ fn breaks(invariant: &str, change: impl FnOnce(&mut Stored)) {
     change(&mut stored);
     check_stored(&stored, &mut report);
     assert!(report.violates(invariant));
+}
+
+/// What is published may be gone, if that is known.
+#[test]
+fn a_commit_log_whose_start_is_gone() {
+    let mut dropped = orderly();
+    dropped.commits.remove(0);
+    dropped.dropped = vec![(1, 5, 0)];
+    dropped.partitions[0].published_end = 5;
+    let mut report = Report::default();
+    check_stored(&dropped, &mut report);
+    report.assert_clean();
+    let check = |change: fn(&mut Stored)| {
+        let mut stored = dropped.clone();
+        change(&mut stored);
+        let mut report = Report::default();
+        check_stored(&stored, &mut report);
+        assert!(report.violates("I24"));
+    };
+    check(|stored| stored.dropped.clear());
+    check(|stored| stored.partitions[0].published_end = 3);
 }
 
 #[test]
