@@ -191,6 +191,12 @@ impl Backlog {
         of_topic.map(|(tp, spans)| (*tp, spans.as_slice()))
     }
 
+    /// Bytes of segments that hold something of a partition that is not published.
+    pub fn stored_bytes(&self, tp: TopicPartition) -> u64 {
+        let spans = self.spans.get(&tp).into_iter().flatten();
+        spans.map(|pending| pending.stored_bytes()).sum()
+    }
+
     /// Forgets what need not be published any more: of each partition what lies below the offset that `needed` gives,
     /// or all for `None`.
     pub fn forget(&mut self, needed: impl Fn(TopicPartition) -> Option<Offset>) {

@@ -42,6 +42,8 @@ use alluvium_metadata::compaction::{CompactionShard, PublicationWriter};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{Compare, MetadataStore, Revision};
+use alluvium_metadata::topic_config::TopicSettings;
+use alluvium_metadata::topics::{TopicError, TopicWriter};
 use alluvium_metadata::view::{ClusterView, Picture, Published};
 use alluvium_segment::manifest::Manifest;
 use alluvium_table::{TableOptions, TableWriter};
@@ -50,6 +52,7 @@ use tracing::{error, info, warn};
 
 use crate::manifests::read_manifest;
 use crate::reclaim::Graves;
+use crate::retain::{self, RetentionLimits, without_deleted};
 use crate::rewrite::join::run_to_join;
 use crate::rewrite::{keep_all, replace_tables, rewrite};
 use crate::topic_manifest::TopicManifest;
@@ -65,6 +68,9 @@ const ROUND_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause before what failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Log starts raised in one round: each is a transaction or two.
+const LOG_STARTS_PER_ROUND: usize = 100;
 
 /// Threads that open batches and write tables: one job at a time keeps one busy.
 const THREADS: usize = 1;
@@ -101,6 +107,8 @@ pub struct PublishOptions {
     pub table_bytes: u64,
     /// How table files are written.
     pub table: TableOptions,
+    /// Broker-wide settings of topics.
+    pub topic_defaults: BTreeMap<String, String>,
     /// Producers that are silent for longer are forgotten, in milliseconds.
     pub producers_expire_ms: i64,
 }
@@ -121,6 +129,7 @@ pub struct Publisher {
     with: PublishSeams,
     options: PublishOptions,
     writer: PublicationWriter,
+    topics: TopicWriter,
     shards: Shards,
     threads: BackgroundThreads,
     backlog: Backlog,
@@ -142,6 +151,13 @@ impl Publisher {
         let (store, keys) = (Arc::clone(&with.store), with.keys.clone());
         Ok(Self {
             writer: PublicationWriter::new(Arc::clone(&store), keys.clone()),
+            topics: TopicWriter::new(
+                Arc::clone(&store),
+                keys.clone(),
+                Arc::clone(&with.session),
+                Arc::clone(&with.clock),
+                Arc::clone(&with.random),
+            ),
             shards: Shards::new(store, keys, Arc::clone(&with.session)),
             threads: threads.ok_or(BackgroundStopped)?,
             with,
@@ -212,6 +228,7 @@ impl Publisher {
                 return round;
             }
         }
+        self.retain(&picture, &mut round).await;
         let due = self.due(&picture);
         round.more = due.iter().any(|(_, work, _)| !work.is_all) || self.backlog.is_full();
         for (topic_id, work, request) in due {
@@ -237,9 +254,92 @@ impl Publisher {
             }
         }
         if round == Round::default() {
+            self.trim_if_due(&picture, &mut round).await;
+        }
+        if round == Round::default() {
             self.join_if_due(&picture, &mut round).await;
         }
         round
+    }
+
+    /// Raises the log starts of partitions of which too much is kept, some in a round.
+    async fn retain(&mut self, picture: &Picture, round: &mut Round) {
+        let mut raised = 0;
+        for (tp, to) in self.surplus(picture) {
+            if raised == LOG_STARTS_PER_ROUND {
+                round.more = true;
+                return;
+            }
+            raised += 1;
+            match self.topics.set_log_start(tp, to).await {
+                Ok(log_start) => info!(%tp, %log_start, "deleted old records"),
+                // Deleted meanwhile.
+                Err(TopicError::UnknownPartition) => {}
+                Err(error) => {
+                    round.failed += 1;
+                    warn!(%tp, %error, "old records cannot be deleted; trying again");
+                }
+            }
+        }
+    }
+
+    /// Where logs shall start that start too early.
+    fn surplus(&self, picture: &Picture) -> Vec<(TopicPartition, Offset)> {
+        let now_ms = self.with.clock.now_ms();
+        let mut surplus = Vec::new();
+        for (topic_id, manifest) in &self.manifests {
+            let Some(topic) = picture.topics.with_id(*topic_id) else {
+                continue;
+            };
+            let settings = TopicSettings::parse(&topic.configs, &self.options.topic_defaults);
+            let Some(limits) = RetentionLimits::of(&settings) else {
+                continue;
+            };
+            for partition in manifest.content().partitions.keys() {
+                let tp = TopicPartition::new(*topic_id, *partition);
+                let Some(placed) = picture.partitions.get(tp) else {
+                    continue;
+                };
+                let from = placed.record.log_start;
+                let waiting = self.backlog.stored_bytes(tp);
+                let to = retain::log_start(manifest, *partition, from, waiting, &limits, now_ms);
+                if to > from {
+                    surplus.push((tp, to));
+                }
+            }
+        }
+        surplus
+    }
+
+    /// Leaves table files out of a manifest of which nothing is readable any more: of one topic.
+    async fn trim_if_due(&mut self, picture: &Picture, round: &mut Round) {
+        let trimmed = self.manifests.iter().find_map(|(topic_id, manifest)| {
+            picture.topics.with_id(*topic_id)?;
+            let claim = self.shards.claim(CompactionShard::of(*topic_id))?;
+            let content = without_deleted(picture, *topic_id, manifest)?;
+            Some((*topic_id, claim, content))
+        });
+        let Some((topic_id, claim, content)) = trimmed else {
+            return;
+        };
+        let manifest = self.topic_manifest(picture, topic_id, claim);
+        let advanced = async {
+            let followed = manifest.begin().await?;
+            manifest.advance(followed, content, None).await
+        };
+        match advanced.await {
+            Ok(trimmed) => {
+                info!(%topic_id, version = trimmed.version(), "let go of table files below the log start");
+                self.manifests.insert(topic_id, trimmed);
+                round.more = true;
+            }
+            Err(PublishError::Superseded) => round.failed += 1,
+            Err(error) => {
+                round.failed += 1;
+                self.with.metrics.errors.inc();
+                error!(%topic_id, %error, "table files below the log start stay; it is tried again");
+            }
+        }
     }
 
     /// When nothing is to be published.

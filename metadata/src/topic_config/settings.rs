@@ -65,6 +65,10 @@ pub struct TopicSettings {
     pub compression_type: CompressionType,
     /// What happens to old records.
     pub cleanup_policy: CleanupPolicy,
+    /// How long records are kept after their timestamp; `None`: for ever.
+    pub retention_ms: Option<i64>,
+    /// How many bytes of a partition are kept; `None`: all.
+    pub retention_bytes: Option<u64>,
 }
 
 impl TopicSettings {
@@ -105,6 +109,9 @@ impl TopicSettings {
                 compact: has("compact"),
                 delete: has("delete"),
             },
+            // Kafka writes "for ever" and "all" as -1.
+            retention_ms: text("retention.ms").parse().ok().filter(|ms| *ms >= 0),
+            retention_bytes: text("retention.bytes").parse().ok(),
         }
     }
 }

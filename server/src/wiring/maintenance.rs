@@ -165,6 +165,7 @@ fn publish(
             zstd_level: i32::try_from(config.publish_zstd_level).unwrap_or(i32::MAX),
             ..TableOptions::default()
         },
+        topic_defaults: basics.loaded.topic_defaults.clone(),
         producers_expire_ms: i64::try_from(config.producer_id_expiration_ms.0).unwrap_or(i64::MAX),
     };
     let publisher = Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")?;
