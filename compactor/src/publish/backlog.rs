@@ -19,9 +19,6 @@ use tracing::warn;
 
 use crate::fold::{ReadError, commits_of};
 
-/// Blocks that are known at the same time, at most: about 100 MiB. With more waiting, what is known is published first.
-const BLOCKS_MAX: usize = 1 << 20;
-
 /// Why a backlog could not be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum BacklogError {
@@ -75,14 +72,25 @@ pub struct Sources<'a> {
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backlog {
+    blocks_max: usize,
     next: BTreeMap<LogId, u64>,
     spans: BTreeMap<TopicPartition, Vec<Arc<PendingSpan>>>,
     blocks: usize,
 }
 
 impl Backlog {
+    /// Nothing is known. At about `blocks_max` blocks no more is taken in.
+    pub fn new(blocks_max: usize) -> Self {
+        Self {
+            blocks_max,
+            next: BTreeMap::new(),
+            spans: BTreeMap::new(),
+            blocks: 0,
+        }
+    }
+
     /// Takes in what was committed since the last time, of partitions of which `wanted` says up to where they are
     /// published already; `None`: not wanted. Logs that cannot be read are left for the next time and counted.
     ///
@@ -171,7 +179,7 @@ impl Backlog {
 
     /// There is so much that no more is taken in until some of it is published.
     pub fn is_full(&self) -> bool {
-        self.blocks >= BLOCKS_MAX
+        self.blocks >= self.blocks_max
     }
 
     /// The topics of which there is something.

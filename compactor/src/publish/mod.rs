@@ -16,6 +16,7 @@
 //! stable offset.
 
 mod backlog;
+mod bounds;
 mod build;
 mod error;
 mod fetch;
@@ -49,6 +50,7 @@ use object_store::ObjectStore;
 use tracing::{error, info, warn};
 
 use backlog::{Backlog, Sources};
+use bounds::Bounds;
 pub use error::PublishError;
 pub use metrics::PublishMetrics;
 pub use plan::PublishLimits;
@@ -114,6 +116,7 @@ pub struct Round {
 pub struct Publisher {
     with: PublishSeams,
     options: PublishOptions,
+    bounds: Bounds,
     writer: PublicationWriter,
     shards: Shards,
     threads: BackgroundThreads,
@@ -131,6 +134,14 @@ impl Publisher {
     /// # Errors
     /// The options for table files make no sense, or no thread can be started.
     pub fn new(with: PublishSeams, options: PublishOptions) -> Result<Self, PublishError> {
+        Self::bounded(with, options, Bounds::default())
+    }
+
+    fn bounded(
+        with: PublishSeams,
+        options: PublishOptions,
+        bounds: Bounds,
+    ) -> Result<Self, PublishError> {
         TableWriter::new(&options.table).map_err(PublishError::Table)?;
         let threads = BackgroundThreads::start("compactor", THREADS);
         let (store, keys) = (Arc::clone(&with.store), with.keys.clone());
@@ -140,7 +151,8 @@ impl Publisher {
             threads: threads.ok_or(BackgroundStopped)?,
             with,
             options,
-            backlog: Backlog::default(),
+            bounds,
+            backlog: Backlog::new(bounds.backlog_blocks),
             manifests: HashMap::new(),
             blocked: BTreeMap::new(),
             raw_headers: std::collections::HashSet::new(),
@@ -190,7 +202,7 @@ impl Publisher {
         let mut round = Round::default();
         match self.shards.keep(&picture).await {
             // What others published meanwhile, or was not ours before, is found anew.
-            Ok(true) => self.backlog = Backlog::default(),
+            Ok(true) => self.backlog = Backlog::new(self.bounds.backlog_blocks),
             Ok(false) => {}
             Err(error) => {
                 warn!(%error, "shards cannot be claimed; trying again");
@@ -343,6 +355,7 @@ impl Publisher {
         let job = topic::TopicJob {
             with: &self.with,
             options: &self.options,
+            bounds: &self.bounds,
             writer: &self.writer,
             threads: &self.threads,
             topic_id,

@@ -13,6 +13,7 @@ use alluvium_table::TableOptions;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
+use super::bounds::Bounds;
 use super::build::TableBuilder;
 use super::error::PublishError;
 use super::fetch::fetch;
@@ -31,6 +32,7 @@ const STEPS_PARALLEL: usize = 2;
 pub struct TopicJob<'a> {
     pub with: &'a PublishSeams,
     pub options: &'a PublishOptions,
+    pub bounds: &'a Bounds,
     pub writer: &'a PublicationWriter,
     pub threads: &'a BackgroundThreads,
     pub topic_id: TopicId,
@@ -93,7 +95,7 @@ impl TopicJob<'_> {
 
     async fn write_tables(&self, work: &TopicWork) -> Result<Vec<TableEntry>, PublishError> {
         let metrics = &self.with.metrics;
-        let steps = steps(&work.partitions);
+        let steps = steps(&work.partitions, self.bounds.step_bytes);
         for fetched in steps.iter().flat_map(|step| &step.fetches) {
             metrics.gets.inc();
             let length = fetched.positions.end - fetched.positions.start;
@@ -139,7 +141,11 @@ impl TopicJob<'_> {
             topic_id: self.topic_id,
             written: self.written(),
         };
-        TableUpload::new(&self.with.objects, ObjectKey::table(&name))
+        TableUpload::new(
+            &self.with.objects,
+            ObjectKey::table(&name),
+            self.bounds.part_bytes,
+        )
     }
 
     fn written(&self) -> SegmentName {

@@ -13,9 +13,6 @@ use tokio::io::AsyncWriteExt;
 
 use super::error::PublishError;
 
-/// A smaller file is one PUT, a larger one is put in parts of this size.
-const PART_BYTES: usize = 8 << 20;
-
 /// Parts on their way at the same time.
 const PARTS_PARALLEL_MAX: usize = 2;
 
@@ -29,10 +26,10 @@ pub struct TableUpload {
 }
 
 impl TableUpload {
-    /// Begins.
-    pub fn new(objects: &Arc<dyn ObjectStore>, key: ObjectKey) -> Self {
+    /// Begins. A file smaller than `part_bytes` is one PUT, a larger one is put in parts of that size.
+    pub fn new(objects: &Arc<dyn ObjectStore>, key: ObjectKey, part_bytes: usize) -> Self {
         let path = Path::from(key.as_str());
-        let writer = BufWriter::with_capacity(Arc::clone(objects), path, PART_BYTES);
+        let writer = BufWriter::with_capacity(Arc::clone(objects), path, part_bytes);
         Self {
             writer: writer.with_max_concurrency(PARTS_PARALLEL_MAX),
             key,
