@@ -26,6 +26,8 @@ pub enum Lie {
     OffsetsBeyond,
     /// It has more records than it says.
     TooFewCounted,
+    /// Its checksum is wrong after all.
+    Checksum,
 }
 
 /// A batch to be written.
@@ -129,10 +131,11 @@ impl BatchSpec {
             Some(Lie::TooFewCounted) => {
                 raw[57..61].copy_from_slice(&(self.records.len() as i32 - 1).to_be_bytes());
             }
-            None => {}
+            Some(Lie::Checksum) | None => {}
         }
         let crc = crc32c::crc32c(&raw[21..]);
-        raw[17..21].copy_from_slice(&crc.to_be_bytes());
+        let wrong = u32::from(self.lie == Some(Lie::Checksum));
+        raw[17..21].copy_from_slice(&(crc ^ wrong).to_be_bytes());
         let raw = Bytes::from(raw);
         let header = BatchHeader::decode(&raw).expect("valid");
         StoredBatch::stamp(raw, &header, base, leader_epoch).expect("fits")

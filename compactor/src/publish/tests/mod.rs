@@ -1,12 +1,20 @@
 //! Publishing in a small world: brokers that write real segments, a bucket and a metadata store that fail, and a model of
 //! every record.
 
+mod backlog;
 mod batches;
 mod broker;
 mod compactors;
+mod faults;
+mod lies;
+mod manifests;
 mod model;
+mod pictures;
+mod plan;
 mod published;
 mod rounds;
+mod shards;
+mod steps;
 mod world;
 
 use super::*;

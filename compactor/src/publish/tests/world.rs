@@ -46,6 +46,8 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub random: Arc<SeededRandom>,
     pub view: Arc<ClusterView>,
+    /// Of what keeps the picture.
+    pub view_faults: Arc<Faults>,
     pub brokers: Vec<Broker>,
     pub topics: BTreeMap<TopicId, TopicRecord>,
     /// By which of the brokers a partition is led, and in which epoch.
@@ -69,7 +71,9 @@ impl World {
         let faulty_bucket = FaultStore::new(bucket.clone(), Arc::clone(&bucket_faults));
         let keys = Keys::new("test");
         let clock = ManualClock::at(10_000_000);
-        let view = ClusterView::open(Arc::clone(&memory), keys.clone()).await;
+        let view_faults = Faults::new(SeededRandom::new(seed));
+        let watched = FaultyStore::new(Arc::clone(&memory), Arc::clone(&view_faults));
+        let view = ClusterView::open(Arc::new(watched), keys.clone()).await;
         let admin = TopicWriter::new(
             Arc::clone(&memory),
             keys.clone(),
@@ -88,6 +92,7 @@ impl World {
             clock,
             random,
             view: Arc::new(view.expect("view")),
+            view_faults,
             brokers: Vec::new(),
             topics: BTreeMap::new(),
             leaders: BTreeMap::new(),
