@@ -1,5 +1,7 @@
 //! Makes table files from the blocks of segments. CPU work: it runs on threads of its own.
 
+use std::ops::Range;
+
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::record_batch::{DecodeLimits, StoredBatch, check_crc, split};
@@ -15,6 +17,19 @@ use super::steps::WantedBlock;
 const DECODE_LIMITS: DecodeLimits = DecodeLimits {
     decompressed_bytes_max: 512 << 20,
 };
+
+fn unopened(wanted: &WantedBlock, offsets: Range<Offset>, source: TableError) -> PublishError {
+    PublishError::Batch {
+        partition: wanted.partition,
+        offset: offsets.start,
+        next_offset: offsets.end,
+        source,
+    }
+}
+
+fn block_offsets(wanted: &WantedBlock) -> Range<Offset> {
+    wanted.block.base_offset..wanted.block.next_offset
+}
 
 /// Writes one file after the other.
 pub struct TableBuilder {
@@ -40,11 +55,13 @@ impl TableBuilder {
     pub fn write(&mut self, step: &FetchedStep) -> Result<(), PublishError> {
         for wanted in &step.blocks {
             self.enter(wanted)?;
-            let raw = decode_block(&wanted.block, step.stored(wanted))?;
+            let of_block = |source| unopened(wanted, block_offsets(wanted), source);
+            let raw = decode_block(&wanted.block, step.stored(wanted));
+            let raw = raw.map_err(|error| of_block(error.into()))?;
             self.records_bytes += raw.len() as u64;
             for batch in split(&raw) {
-                let batch = batch.map_err(alluvium_segment::FormatError::from)?;
-                self.push(wanted, batch.1)?;
+                let (_, batch) = batch.map_err(|error| of_block(error.into()))?;
+                self.push(wanted, batch)?;
             }
             self.open = Some((wanted.partition, wanted.block.next_offset));
         }
@@ -72,21 +89,20 @@ impl TableBuilder {
     }
 
     fn push(&mut self, wanted: &WantedBlock, raw: Bytes) -> Result<(), PublishError> {
-        let opened = check_crc(&raw).and_then(|()| StoredBatch::from_stored(raw));
-        let batch = opened.map_err(alluvium_segment::FormatError::from)?;
+        let checked = check_crc(&raw);
+        let batch = StoredBatch::from_stored(raw)
+            .map_err(|error| unopened(wanted, block_offsets(wanted), error.into()))?;
         if batch.next_offset() <= wanted.from {
             return Ok(());
         }
+        let offsets = batch.base_offset()..batch.next_offset();
+        checked.map_err(|error| unopened(wanted, offsets.clone(), error.into()))?;
         let pushed = self.writer.push_batch(&batch, wanted.from, &DECODE_LIMITS);
         pushed.map_err(|error| match error {
             TableError::NeedsRawHeaders => PublishError::NeedsRawHeaders,
             // What is inside of a batch is the producer's, and is not looked at when it comes.
             TableError::Batch(_) | TableError::Order(_) | TableError::TooLarge { .. } => {
-                PublishError::Batch {
-                    partition: wanted.partition,
-                    offset: batch.base_offset(),
-                    source: error,
-                }
+                unopened(wanted, offsets, error)
             }
             error => PublishError::Table(error),
         })

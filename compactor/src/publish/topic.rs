@@ -19,7 +19,7 @@ use super::error::PublishError;
 use super::fetch::fetch;
 use super::manifests::{next_manifest, table_entry};
 use super::plan::TopicWork;
-use super::steps::steps;
+use super::steps::{Step, steps};
 use super::upload::TableUpload;
 use super::{PublishOptions, PublishSeams};
 use crate::fold::{ReadError, checked};
@@ -77,6 +77,8 @@ impl TopicJob<'_> {
         let now_ms = self.with.clock.now_ms();
         let expire_ms = self.options.producers_expire_ms;
         let content = next_manifest(before, work, tables, now_ms, expire_ms);
+        // Before it counts: nobody could go on from one that contradicts itself.
+        let next = Manifest::new(content.clone())?;
         let record = self.put_manifest(&content).await?;
         let advance = Advance {
             topic_id: self.topic_id,
@@ -87,7 +89,7 @@ impl TopicJob<'_> {
         match self.writer.advance(&self.guard, &advance).await? {
             Advanced::Done(_) => {
                 self.with.metrics.manifests.inc();
-                Ok(Arc::new(Manifest::new(content)?))
+                Ok(Arc::new(next))
             }
             Advanced::Changed | Advanced::Refused => Err(PublishError::Superseded),
         }
@@ -101,6 +103,21 @@ impl TopicJob<'_> {
             let length = fetched.positions.end - fetched.positions.start;
             metrics.get_bytes.inc_by(length);
         }
+        let mut upload = self.begin();
+        let written = self.write_steps(steps, &mut upload).await;
+        if written.is_err() {
+            upload.abort().await;
+        }
+        written
+    }
+
+    /// `upload` is that of the first file, and becomes that of the last.
+    async fn write_steps(
+        &self,
+        steps: Vec<Step>,
+        upload: &mut TableUpload,
+    ) -> Result<Vec<TableEntry>, PublishError> {
+        let metrics = &self.with.metrics;
         let objects = Arc::clone(&self.with.objects);
         let fetches = steps
             .into_iter()
@@ -111,7 +128,6 @@ impl TopicJob<'_> {
             ..self.options.table.clone()
         };
         let mut builder = TableBuilder::new(&options)?;
-        let mut upload = self.begin();
         let mut tables = Vec::new();
         while let Some(step) = fetched.try_next().await? {
             let written = self.threads.run(move || {
@@ -120,15 +136,12 @@ impl TopicJob<'_> {
             });
             let written = written.await?;
             builder = written.0;
-            if let Err(error) = written.1 {
-                upload.abort().await;
-                return Err(error);
-            }
+            written.1?;
             metrics.record_bytes.inc_by(builder.take_records_bytes());
             upload.put(builder.take_bytes()).await?;
             if builder.size_bytes() >= self.options.table_bytes {
                 tables.extend(self.complete(&mut builder, upload).await?);
-                upload = self.begin();
+                *upload = self.begin();
             }
         }
         drop(fetched);
@@ -160,15 +173,9 @@ impl TopicJob<'_> {
     async fn complete(
         &self,
         builder: &mut TableBuilder,
-        mut upload: TableUpload,
+        upload: &mut TableUpload,
     ) -> Result<Option<TableEntry>, PublishError> {
-        let finished = match builder.roll() {
-            Ok(finished) => finished,
-            Err(error) => {
-                upload.abort().await;
-                return Err(error);
-            }
-        };
+        let finished = builder.roll()?;
         let entry = table_entry(upload.key().clone(), &finished);
         if entry.spans.is_empty() {
             upload.abort().await;

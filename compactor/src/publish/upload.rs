@@ -23,6 +23,8 @@ const PART_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct TableUpload {
     key: ObjectKey,
     writer: BufWriter,
+    /// It was given up or is being completed: the writer takes nothing more, and panics when it is asked to.
+    is_over: bool,
 }
 
 impl TableUpload {
@@ -33,6 +35,7 @@ impl TableUpload {
         Self {
             writer: writer.with_max_concurrency(PARTS_PARALLEL_MAX),
             key,
+            is_over: false,
         }
     }
 
@@ -47,7 +50,6 @@ impl TableUpload {
             let put = tokio::time::timeout(PART_TIMEOUT, self.writer.put(chunk)).await;
             let put = put.unwrap_or_else(|_| Err(timed_out()));
             if let Err(error) = put {
-                self.abort().await;
                 return Err(self.failed(io::Error::other(error)));
             }
         }
@@ -56,17 +58,17 @@ impl TableUpload {
 
     /// Completes the file.
     pub async fn complete(&mut self) -> Result<(), PublishError> {
+        self.is_over = true;
         let done = tokio::time::timeout(PART_TIMEOUT, self.writer.shutdown()).await;
         let done = done.unwrap_or_else(|_| Err(io::Error::other(timed_out())));
-        if let Err(error) = done {
-            self.abort().await;
-            return Err(self.failed(error));
-        }
-        Ok(())
+        done.map_err(|error| self.failed(error))
     }
 
     /// Gives back what the object store keeps of an upload in parts. What cannot be given back now is collected later.
     pub async fn abort(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
         let aborted = tokio::time::timeout(PART_TIMEOUT, self.writer.abort()).await;
         if !matches!(aborted, Ok(Ok(()))) {
             tracing::debug!(key = %self.key, "an upload in parts could not be given up");
