@@ -51,6 +51,7 @@ use super::{
 };
 use crate::followers::{FollowerLogs, FollowerSeams};
 use crate::partitions::{FormerLeaders, LeaderPartitions, Me, PartitionSeams, Shelf};
+use crate::published::Manifests;
 use crate::wiring::adapters::{Commits, SessionSeam};
 
 pub(crate) const CLUSTER: &str = "AAAAAAAAAAAAAAAAAAAAAA";
