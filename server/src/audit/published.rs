@@ -1,6 +1,6 @@
 //! The manifests that count.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use alluvium_common::object_store::{ObjectStore, ObjectStoreExt, read_checked};
 use alluvium_common::topic::{TopicId, TopicPartition};
@@ -123,7 +123,7 @@ pub(super) fn contradictions(
     let spans = manifest.tables().iter().flat_map(|table| &table.spans);
     let partitions = spans.map(|span| span.partition);
     let partitions = partitions.chain(manifest.content().partitions.keys().copied());
-    let beyond: std::collections::BTreeSet<_> = partitions
+    let beyond: BTreeSet<_> = partitions
         .filter(|partition| !(0..topic.partition_count).contains(&partition.0))
         .collect();
     for partition in beyond {

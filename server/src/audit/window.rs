@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use alluvium_common::object_store::{ObjectStore, read_checked};
+use alluvium_common::object_store::{CheckedReadError, ObjectStore, read_checked};
 use alluvium_table::{BLOCK_BYTES, TableFile};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
-/// Bytes of one GET: whole blocks.
-const CHUNK_BYTES: u64 = 8 << 20;
+/// Bytes of one GET: whole blocks. Tests have small files.
+const CHUNK_BYTES: u64 = if cfg!(test) { 128 << 10 } else { 8 << 20 };
 
 /// Chunks read at the same time.
 const CHUNKS_PARALLEL: usize = 2;
@@ -22,7 +22,6 @@ pub(super) struct Window<'a> {
     objects: &'a dyn ObjectStore,
     path: &'a Path,
     file: &'a TableFile,
-    chunk_bytes: u64,
     /// Where each begins; one after the other.
     chunks: VecDeque<(u64, Bytes)>,
     /// Where the next one will begin.
@@ -36,17 +35,9 @@ impl<'a> Window<'a> {
             objects,
             path,
             file,
-            chunk_bytes: CHUNK_BYTES,
             chunks: VecDeque::new(),
             next: 0,
         }
-    }
-
-    /// In chunks of so many blocks.
-    #[cfg(test)]
-    pub fn with_chunks_of(mut self, blocks: u64) -> Self {
-        self.chunk_bytes = blocks * BLOCK_BYTES as u64;
-        self
     }
 
     /// Reads on up to `end`, and forgets what lies before `start`, which is not asked for any more.
@@ -54,7 +45,7 @@ impl<'a> Window<'a> {
         let end = end.min(self.file.data_end());
         let mut wanted = Vec::new();
         while self.next < end {
-            let chunk_end = (self.next + self.chunk_bytes).min(self.file.data_end());
+            let chunk_end = (self.next + CHUNK_BYTES).min(self.file.data_end());
             wanted.push(self.next..chunk_end);
             self.next = chunk_end;
         }
@@ -63,12 +54,8 @@ impl<'a> Window<'a> {
             .map(|range| read_chunk(objects, path, file, range))
             .buffered(CHUNKS_PARALLEL);
         loop {
-            while let Some((_, first)) = self
-                .chunks
-                .pop_front_if(|(at, bytes)| *at + bytes.len() as u64 <= start)
-            {
-                drop(first);
-            }
+            self.chunks
+                .retain(|(at, bytes)| at + bytes.len() as u64 > start);
             match read.try_next().await? {
                 Some(chunk) => self.chunks.push_back(chunk),
                 None => return Ok(()),
@@ -123,7 +110,7 @@ async fn read_chunk(
     };
     match read_checked(objects, path, range.clone(), verified).await {
         Ok(bytes) => Ok((range.start, bytes)),
-        Err(alluvium_common::object_store::CheckedReadError::Damaged(error)) => Err(error),
-        Err(alluvium_common::object_store::CheckedReadError::Store(error)) => Err(error.into()),
+        Err(CheckedReadError::Damaged(error)) => Err(error),
+        Err(CheckedReadError::Store(error)) => Err(error.into()),
     }
 }
