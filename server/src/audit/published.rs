@@ -6,7 +6,8 @@ use alluvium_common::object_store::{ObjectStore, ObjectStoreExt, read_checked};
 use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{PublishedRecord, TopicRecord};
-use alluvium_segment::manifest::Manifest;
+use alluvium_segment::FormatError;
+use alluvium_segment::manifest::{self, Manifest};
 use alluvium_segment::object_key::ObjectKey;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -97,7 +98,15 @@ async fn read(
         record.size_bytes
     );
     let named = record.manifest(topic_id);
-    let open = |object: Bytes| named.open(&object);
+    let open = |object: Bytes| {
+        let length = manifest::index_length(&object)?;
+        match length == record.index_length {
+            true => named.open(&object),
+            false => Err(FormatError::Malformed(
+                "manifest: another length of its index",
+            )),
+        }
+    };
     Ok(read_checked(objects, &path, 0..size_bytes, open).await?)
 }
 
