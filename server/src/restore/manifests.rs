@@ -199,3 +199,57 @@ impl FoundManifest {
         ids.max()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alluvium_common::offset::Offset;
+    use alluvium_common::topic::PartitionIndex;
+    use alluvium_segment::manifest::{ManifestContent, PublishedPartition};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const TOPIC: TopicId = TopicId(Uuid::from_u128(7));
+
+    fn found(number: u128, ends: &[i64]) -> FoundManifest {
+        let partitions = (0..).zip(ends).map(|(partition, end)| {
+            let published = PublishedPartition {
+                next_offset: Offset::new(*end).expect("not negative"),
+                producers: Vec::new(),
+            };
+            (PartitionIndex(partition), published)
+        });
+        let content = ManifestContent {
+            version: 3,
+            partitions: partitions.collect(),
+            ..ManifestContent::empty(TOPIC)
+        };
+        let text = format!(
+            "manifests/{}/{:020}/1/5/{number:032x}.manifest",
+            TOPIC.0.simple(),
+            3
+        );
+        FoundManifest {
+            record: PublishedRecord {
+                version: 3,
+                object_key: ObjectKey::parse(&text).expect("a name"),
+                size_bytes: 0,
+                index_length: 0,
+                index_crc: 0,
+            },
+            manifest: Manifest::new(content).expect("well formed"),
+        }
+    }
+
+    #[test]
+    fn of_one_version_the_named_one_counts_or_the_one_that_reaches_furthest() {
+        let short = found(1, &[5, 5]);
+        let long = found(2, &[4, 7]);
+        let key = |found: Option<FoundManifest>| found.map(|found| found.record.object_key);
+        let best = |named| key(best(vec![short.clone(), long.clone()], named));
+        let (short_key, long_key) = (&short.record.object_key, &long.record.object_key);
+        assert_eq!(best(None).as_ref(), Some(long_key));
+        assert_eq!(best(Some(short_key)).as_ref(), Some(short_key));
+        assert_eq!(key(super::best(Vec::new(), Some(short_key))), None);
+    }
+}

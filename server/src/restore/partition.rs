@@ -317,10 +317,138 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
+    use alluvium_common::epoch::BrokerEpoch;
+    use alluvium_common::topic::PartitionIndex;
+    use alluvium_metadata::fold::LogId;
     use alluvium_metadata::model::WalHolder;
+    use alluvium_segment::fold_object::FoldedCommit;
+    use alluvium_segment::footer::{Footer, SegmentHeader};
+    use alluvium_segment::manifest::{ManifestContent, PublishedPartition};
+    use alluvium_segment::object_key::{ObjectKey, SegmentName};
+    use bytes::Bytes;
     use uuid::Uuid;
 
     use super::*;
+
+    /// Segments with offsets of one partition: from, to before, whether the snapshot names it, whether it exists.
+    fn chain(
+        log_start: Option<i64>,
+        published: Option<i64>,
+        parts: &[(i64, i64, bool, bool)],
+    ) -> (Chain, Vec<String>) {
+        let topic_id = TopicId(Uuid::from_u128(7));
+        let tp = TopicPartition::new(topic_id, PartitionIndex(0));
+        let log = LogId {
+            broker_id: BrokerId(1),
+            broker_epoch: BrokerEpoch(5),
+        };
+        let segments = (0..).zip(parts).map(|(seq, (base, next, named, exists))| {
+            let header = SegmentHeader {
+                broker_id: log.broker_id,
+                broker_epoch: log.broker_epoch,
+                created_ms: 0,
+            };
+            let offset = |value: i64| Offset::new(value).expect("not negative");
+            let part = PartitionSpan {
+                tp,
+                base_offset: offset(*base),
+                next_offset: offset(*next),
+                max_timestamp: 0,
+                leader_epochs: vec![(LeaderEpoch(1), offset(*base))],
+                blocks: Vec::new(),
+                producers: Vec::new(),
+            };
+            Segment {
+                commit: FoldedCommit {
+                    object_key: ObjectKey::segment(&SegmentName {
+                        broker_id: log.broker_id,
+                        broker_epoch: log.broker_epoch,
+                        id: Uuid::from_u128(seq.into()),
+                    }),
+                    size_bytes: 0,
+                    footer_crc: 0,
+                    footer: Bytes::new(),
+                },
+                footer: Footer {
+                    header,
+                    partitions: vec![part],
+                },
+                place: named.then_some((log, seq)),
+                exists: *exists,
+            }
+        });
+        let found = Found {
+            segments: segments.collect(),
+            ..Found::default()
+        };
+        let record = log_start.map(|log_start| PartitionRecord {
+            log_start: Offset::new(log_start).expect("not negative"),
+            tail: vec![TailEntry {
+                broker_id: log.broker_id,
+                broker_epoch: log.broker_epoch,
+                first_seq: 0,
+                last_seq: None,
+            }],
+            ..PartitionRecord::new(BrokerId(1))
+        });
+        let records = record.iter().map(|record| (tp, record.clone())).collect();
+        let (mut topics, mut warnings) = (BTreeMap::new(), Vec::new());
+        let spans = Spans::of(&found, &records, &mut topics, 0, &mut warnings);
+        warnings.clear();
+        let manifest = published.map(|end| {
+            let next_offset = Offset::new(end).expect("not negative");
+            let partition = PublishedPartition {
+                next_offset,
+                producers: Vec::new(),
+            };
+            let content = ManifestContent {
+                partitions: [(tp.partition, partition)].into(),
+                ..ManifestContent::empty(topic_id)
+            };
+            Manifest::new(content).expect("well formed")
+        });
+        let told = Told {
+            record: record.as_ref(),
+            manifest: manifest.as_ref(),
+        };
+        let chain = Chain::of(tp, &told, &spans, &found.segments, &mut warnings);
+        (chain, warnings)
+    }
+
+    #[test]
+    fn a_chain_begins_where_what_is_published_ends() {
+        let parts = [
+            (0, 10, true, false),
+            (10, 20, true, true),
+            (20, 30, true, true),
+            (30, 40, false, true),
+        ];
+        let (whole, warnings) = chain(Some(0), Some(20), &parts);
+        assert_eq!((whole.end, whole.end_at_snapshot), (40, 30));
+        assert_eq!((whole.log_start, whole.segments()), (0, vec![1, 2, 3]));
+        assert_eq!(warnings, [""; 0]);
+        let (broken, warnings) = chain(Some(0), None, &parts);
+        assert_eq!((broken.end, broken.segments().len()), (0, 0));
+        assert!(warnings[0].contains("LOST"), "{warnings:?}");
+    }
+
+    #[test]
+    fn what_is_published_needs_no_segment() {
+        for log_start in [Some(0), None] {
+            let (chain, warnings) = chain(log_start, Some(20), &[]);
+            let (end, segments) = (chain.end, chain.segments());
+            assert_eq!((end, segments, warnings), (20, Vec::new(), Vec::new()));
+        }
+        // More is published than the snapshot knew of, and what comes next was committed after that.
+        let parts = [(0, 10, true, false), (20, 30, false, true)];
+        let (after, warnings) = chain(Some(0), Some(20), &parts);
+        assert_eq!((after.end, after.segments()), (30, vec![1]));
+        assert_eq!(warnings, [""; 0]);
+        // Nothing continues it.
+        let (gap, warnings) = chain(Some(0), Some(15), &parts);
+        assert_eq!((gap.end, gap.segments().len()), (15, 0));
+        assert!(warnings[0].contains("NOT restored"), "{warnings:?}");
+    }
 
     #[test]
     fn what_a_write_ahead_log_may_hold_more_of_stays_with_it() {

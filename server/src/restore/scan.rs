@@ -229,6 +229,7 @@ async fn read_committed(
             (log, entry, commits)
         })
         .buffered(READS_PARALLEL);
+    let mut missing = 0;
     while let Some((log, entry, commits)) = read.next().await {
         let decoded = commits.map_err(anyhow::Error::from).and_then(|commits| {
             (entry.first_seq()..)
@@ -245,6 +246,8 @@ async fn read_committed(
         });
         match decoded {
             Ok(segments) => found.segments.extend(segments),
+            // The log is known all the same. Where it is not as it should be the chains of its partitions have a gap.
+            Err(_) if is_gone(&entry, listed) => missing += 1,
             Err(error) => {
                 whole = false;
                 found.unreadable.push(format!(
@@ -257,7 +260,21 @@ async fn read_committed(
             }
         }
     }
+    drop(read);
+    if missing > 0 {
+        found.unreadable.push(format!(
+            "{missing} segments that the snapshot names are not in the bucket: published and deleted since, or lost"
+        ));
+    }
     whole
+}
+
+/// Whether an entry names a single segment, and the bucket does not have it.
+fn is_gone(entry: &LogEntry, listed: &BTreeMap<ObjectKey, u64>) -> bool {
+    match entry {
+        LogEntry::Commit { record, .. } => !listed.contains_key(&record.object_key),
+        LogEntry::Fold(_) => false,
+    }
 }
 
 /// F2: only sessions that were open at the snapshot, or began after it, can have committed anything after it.
