@@ -1,10 +1,8 @@
 //! Every committed segment: its bytes, and which offsets it holds.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::Range;
 
 use alluvium_common::object_store::{ObjectStore, ObjectStoreExt};
-use alluvium_common::offset::Offset;
 use alluvium_common::topic::TopicPartition;
 use alluvium_compactor::fold::commits_of;
 use alluvium_metadata::commit_log::LogEntry;
@@ -12,24 +10,20 @@ use alluvium_metadata::fold::LogId;
 use alluvium_segment::fold_object::FoldedCommit;
 use alluvium_segment::footer::{BlockEntry, Footer};
 use alluvium_segment::object_key::ObjectKey;
-use alluvium_segment::record_batch::{self, BatchHeader, DecodeLimits};
+use alluvium_segment::record_batch;
 use alluvium_segment::segment_object::{decode_block, decode_header};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 
 use super::Report;
-use super::digest::{Digest, Piece};
+use super::digest::Piece;
 use super::known::Known;
+use super::overlap::Published;
 use super::partitions::Span;
 
 /// Objects read at the same time. Each is held in memory whole, at most 64 MiB and a batch.
 const READS_PARALLEL: usize = 4;
-
-/// One batch opened, at most: as those who publish have it.
-const DECODE_LIMITS: DecodeLimits = DecodeLimits {
-    decompressed_bytes_max: 512 << 20,
-};
 
 /// What segments hold.
 #[derive(Default)]
@@ -244,69 +238,4 @@ fn check_block(
         "the block ends at {expected}"
     );
     Ok((batches, records))
-}
-
-/// What of a block is published.
-struct Published {
-    /// Offsets whose records have to be in table files.
-    due: Range<Offset>,
-    /// Those that table files answer for, with what the block holds of them.
-    parts: Vec<(Range<Offset>, Digest)>,
-    /// Records that are due and that no table file answers for: how many, and the first.
-    missing: Option<(u64, Offset)>,
-}
-
-impl Published {
-    /// `None` if nothing of the block is.
-    fn of(tp: TopicPartition, block: &BlockEntry, known: &Known) -> Option<Self> {
-        let due = known.log_start(tp)..known.published_end(tp);
-        let offsets = block.base_offset..block.next_offset;
-        if offsets.start >= due.end {
-            return None;
-        }
-        let parts = known.published_within(tp, &offsets).into_iter();
-        Some(Self {
-            due,
-            parts: parts.map(|part| (part, Digest::default())).collect(),
-            missing: None,
-        })
-    }
-
-    /// Takes in a batch, which is opened for it.
-    fn take(&mut self, header: &BatchHeader, bytes: &Bytes) -> anyhow::Result<()> {
-        let attributes = header.attributes;
-        // Control records are for brokers and clients, and are not published.
-        if attributes.is_control() {
-            return Ok(());
-        }
-        for record in record_batch::records(bytes, &DECODE_LIMITS)? {
-            let record = record?;
-            let mut parts = self.parts.iter_mut();
-            match parts.find(|(part, _)| part.contains(&record.offset)) {
-                Some((_, digest)) => digest.add(&record, attributes.timestamp_type()),
-                None if self.due.contains(&record.offset) => {
-                    self.missing.get_or_insert((0, record.offset)).0 += 1;
-                }
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn finding(&self, segment: &ObjectKey, tp: TopicPartition) -> Option<String> {
-        self.missing.map(|(records, first)| {
-            format!(
-                "partition {tp}: {records} records of segment {segment}, the first at offset {first}, should be in a \
-                 table file, and no manifest names one"
-            )
-        })
-    }
-
-    fn pieces(self, segment: &ObjectKey) -> impl Iterator<Item = Piece> {
-        self.parts.into_iter().map(|(offsets, digest)| Piece {
-            offsets,
-            digest: digest.finish(),
-            segment: segment.clone(),
-        })
-    }
 }
