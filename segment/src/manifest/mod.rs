@@ -20,7 +20,7 @@ use crate::error::FormatError;
 use crate::footer::ProducerSummary;
 use crate::object_key::ObjectKey;
 
-pub use codec::MANIFEST_VERSION;
+pub use codec::{MANIFEST_VERSION, index_length};
 pub use lookup::{Manifest, TableSpan};
 
 /// A manifest as the metadata store names it.

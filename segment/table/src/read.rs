@@ -3,8 +3,8 @@
 use alluvium_common::offset::Offset;
 use alluvium_segment::record_batch::{Record, RecordHeader, TimestampType};
 use arrow_array::{
-    Array, BinaryArray, Int8Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
-    TimestampMillisecondArray,
+    Array, BinaryArray, Int8Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray, TimestampMillisecondArray,
 };
 use arrow_buffer::Buffer;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::file::TableFile;
 use crate::headers::{self, HeaderRef};
 use crate::index::Stripe;
 use crate::metadata::guarded;
-use crate::ranges::leaves;
+use crate::ranges::{self, Columns, leaves};
 use crate::schema::{name, timestamp_type};
 use crate::sparse::Sparse;
 
@@ -29,6 +29,8 @@ const GROUP_ROWS: usize = 1024;
 
 /// Some rows of a stripe.
 pub(crate) struct RowGroup {
+    /// Where it was read.
+    partitions: Option<Int32Array>,
     offsets: Int64Array,
     timestamps: TimestampMillisecondArray,
     timestamp_types: Int8Array,
@@ -59,18 +61,20 @@ pub(crate) fn each_group(
     file: &TableFile,
     number: usize,
     bytes: &[Bytes],
+    columns: Columns,
     mut each: impl FnMut(&RowGroup) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
     let stripe = file.stripe(number)?;
-    let sparse = Sparse::new(&file.index, file.ranges(number), bytes)?;
+    let sparse = Sparse::new(&file.index, ranges::of_stripe(file, stripe, columns), bytes)?;
     let sparse = sparse.ok_or(TableError::Ranges(number))?;
-    let mut reader = guarded(|| reader(file, stripe, sparse))?;
+    let mut reader = guarded(|| reader(file, stripe, columns, sparse))?;
     let (mut next, mut rows) = (stripe.base_offset, 0);
     loop {
         let batch = guarded(|| reader.next().transpose().map_err(ParquetError::from))?;
         let Some(batch) = batch else { break };
         let group = RowGroup::new(&batch).ok_or(TableError::malformed())?;
         next = group.check_offsets(next, rows == 0)?;
+        group.check_told(stripe)?;
         rows += group.len();
         each(&group)?;
     }
@@ -83,6 +87,7 @@ pub(crate) fn each_group(
 fn reader(
     file: &TableFile,
     stripe: &Stripe,
+    columns: Columns,
     sparse: Sparse,
 ) -> Result<ParquetRecordBatchReader, ParquetError> {
     let schema = file.parquet.parquet_schema();
@@ -92,7 +97,10 @@ fn reader(
     ]);
     ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, file.parquet.clone())
         .with_row_groups(vec![stripe.row_group as usize])
-        .with_projection(ProjectionMask::leaves(schema, leaves(file, stripe)))
+        .with_projection(ProjectionMask::leaves(
+            schema,
+            leaves(file, stripe, columns),
+        ))
         .with_row_selection(selection)
         // A mask would decode rows that were not read.
         .with_row_selection_policy(RowSelectionPolicy::Selectors)
@@ -122,6 +130,7 @@ impl RowGroup {
             }
         };
         Some(Self {
+            partitions: column(batch, name::PARTITION),
             offsets: column(batch, name::OFFSET)?,
             timestamps: column(batch, name::TIMESTAMP)?,
             timestamp_types: column(batch, name::TIMESTAMP_TYPE)?,
@@ -149,6 +158,22 @@ impl RowGroup {
             next = offset + 1;
         }
         Offset::new(next).ok_or(TableError::malformed())
+    }
+
+    /// Whether what the index says of the columns that need not be read is true, as far as they were.
+    fn check_told(&self, stripe: &Stripe) -> Result<(), TableError> {
+        let is_own = |partition: &i32| *partition == stripe.partition.0;
+        let partitions = self.partitions.as_ref();
+        let own = partitions.is_none_or(|all| all.values().iter().all(is_own));
+        let headers = self.headers.as_ref();
+        let has_headers = headers.is_some_and(|headers| {
+            let ends = headers.lists.value_offsets();
+            ends.first() != ends.last()
+        });
+        match own && (stripe.has_headers || !has_headers) {
+            true => Ok(()),
+            false => Err(TableError::malformed()),
+        }
     }
 
     /// A row.

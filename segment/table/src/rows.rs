@@ -22,7 +22,7 @@ const RECORD_OVERHEAD_BYTES: usize = 16;
 const HEADER_OVERHEAD_BYTES: usize = 4;
 
 /// Raw bytes of a record: what sizes of stripes and row groups are counted in.
-pub(crate) fn raw_bytes(record: &Record) -> usize {
+pub fn raw_bytes(record: &Record) -> usize {
     let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len());
     let headers: usize = record
         .headers
