@@ -14,7 +14,7 @@ use object_store::path::Path;
 
 use super::super::read_manifest;
 use super::batches::Seen;
-use super::world::{World, tp};
+use super::world::{Rows, World, tp};
 
 impl World {
     /// The manifest of a topic that counts.
@@ -48,7 +48,7 @@ impl World {
         all
     }
 
-    async fn table(&self, table: &TableEntry) -> Arc<Vec<(i32, Seen)>> {
+    async fn table(&self, table: &TableEntry) -> Rows {
         let known = self
             .tables
             .lock()

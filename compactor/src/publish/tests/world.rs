@@ -34,6 +34,9 @@ use crate::fold::{FoldMetrics, Folder};
 
 const TTL: Duration = Duration::from_secs(60);
 
+/// What a table file holds: partition and record.
+pub type Rows = Arc<Vec<(i32, Seen)>>;
+
 pub struct World {
     /// The metadata store as it is, and as publishers reach it.
     pub memory: Arc<dyn MetadataStore>,
@@ -56,7 +59,7 @@ pub struct World {
     /// What is committed.
     pub model: Model,
     /// Table files that were read and checked; they never change.
-    pub tables: Mutex<HashMap<ObjectKey, Arc<Vec<(i32, Seen)>>>>,
+    pub tables: Mutex<HashMap<ObjectKey, Rows>>,
     ends: BTreeMap<TopicPartition, Offset>,
     entries: BTreeMap<LogId, u64>,
     records: PartitionWriter,
