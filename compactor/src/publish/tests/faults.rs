@@ -276,3 +276,27 @@ async fn of_two_that_publish_one_topic_the_later_one_fails() {
         world.check_all().await;
     }
 }
+
+/// It knows an older manifest than the one that counts. Going on from there would take back what others have published.
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_is_behind_takes_nothing_back() {
+    let (mut world, broker, topics) = world_with_work(5).await;
+    let session = world.session(10).await;
+    let mut little = eager();
+    little.limits.bytes_max = 1;
+    let mut ahead = world.publisher(&session, eager());
+    let mut behind = world.publisher(&session, little);
+    world.settle(&mut [&mut ahead, &mut behind]).await;
+    more_work(&mut world, broker, topics).await;
+    world
+        .view_faults
+        .away_for(Duration::from_secs(100 * 24 * 3600));
+    assert_eq!(ahead.round().await.published, 2);
+    let end = world.published_end(tp(topics[0], 0)).await;
+    let round = behind.round().await;
+    assert_eq!((round.published, round.failed), (0, 2));
+    assert_eq!(world.published_end(tp(topics[0], 0)).await, end);
+    world.view_faults.back();
+    world.settle(&mut [&mut ahead, &mut behind]).await;
+    world.check_all().await;
+}
