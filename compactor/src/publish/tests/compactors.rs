@@ -26,7 +26,7 @@ pub fn eager() -> PublishOptions {
         table_bytes: 1 << 30,
         table: TableOptions {
             stripe_bytes: 2_000,
-            row_group_bytes: 10_000,
+            row_group_bytes: 20_000,
             ..TableOptions::default()
         },
         topic_defaults: BTreeMap::new(),
@@ -38,7 +38,7 @@ pub fn eager() -> PublishOptions {
 pub const SMALL: Bounds = Bounds {
     backlog_blocks: 1 << 20,
     step_bytes: 4_000,
-    part_bytes: 8_000,
+    part_bytes: 4_000,
 };
 
 impl World {

@@ -30,11 +30,11 @@ async fn world_with_work(seed: u64) -> (World, usize, [TopicId; 2]) {
 }
 
 async fn more_work(world: &mut World, broker: usize, [large, small]: [TopicId; 2]) {
-    for _ in 0..8 {
+    for _ in 0..4 {
         for partition in [0, 1] {
-            world.produce(tp(large, partition), BatchSpec::plain(&*world.random, 40));
+            world.produce(tp(large, partition), BatchSpec::plain(&*world.random, 30));
         }
-        world.produce(tp(small, 0), BatchSpec::any(&*world.random));
+        world.produce(tp(small, 0), BatchSpec::plain(&*world.random, 3));
         world.seal(broker).await;
     }
 }
@@ -54,14 +54,13 @@ async fn whatever_is_not_put_is_published_later() {
         let (mut world, broker, topics) = world_with_work(1).await;
         let session = world.session(10).await;
         let mut publisher = world.publisher(&session, eager());
-        // Which of the calls it is: an upload has a beginning, parts and an end.
-        for times in 1..=6 {
+        for _ in 0..2 {
             world.bucket_faults.add(FaultRule {
                 name_contains: Some(name.to_owned()),
-                ..FaultRule::next(operation, times, fault.clone())
+                ..FaultRule::next(operation, 1, fault.clone())
             });
             let round = world.round(&mut publisher).await;
-            assert!(round.failed > 0, "{fault:?} {operation:?} {name}");
+            assert_eq!(round.failed, 1, "{fault:?} {operation:?} {name}");
             world.bucket_faults.heal();
             world.check_topic(topics[0]).await;
             world.settle(&mut [&mut publisher]).await;
@@ -74,11 +73,11 @@ async fn whatever_is_not_put_is_published_later() {
 /// Each call of an upload in parts fails once, beginning, parts and end.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_fails_anywhere_is_begun_anew() {
-    for seed in 0..12 {
+    for seed in 0..8 {
         let (world, _, _) = world_with_work(seed).await;
         let session = world.session(10).await;
         let mut publisher = world.publisher(&session, eager());
-        for fault in [REFUSED, Fault::LoseReply] {
+        for fault in [REFUSED, Fault::LoseReply, Fault::Hang] {
             world.bucket_faults.add(FaultRule {
                 per_mille: 250,
                 ..FaultRule::next(Operation::Upload, 2, fault)
@@ -162,7 +161,7 @@ async fn a_segment_that_is_damaged_stops_its_topic_there_and_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn replies_of_the_metadata_store_get_lost() {
-    for seed in 0..10 {
+    for seed in 0..5 {
         let (mut world, broker, topics) = world_with_work(seed).await;
         let session = world.session(10).await;
         let mut publisher = world.publisher(&session, eager());
@@ -250,7 +249,7 @@ async fn a_publisher_that_dies_anywhere_has_changed_nothing_or_all() {
 
 #[tokio::test(start_paused = true)]
 async fn of_two_that_publish_one_topic_the_later_one_fails() {
-    for seed in 0..10 {
+    for seed in 0..5 {
         let (mut world, broker, topics) = world_with_work(seed).await;
         // One session, as if both held the claims.
         let session = world.session(10).await;
@@ -276,4 +275,28 @@ async fn of_two_that_publish_one_topic_the_later_one_fails() {
         world.settle(&mut [&mut one, &mut two]).await;
         world.check_all().await;
     }
+}
+
+/// It knows an older manifest than the one that counts. Going on from there would take back what others have published.
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_is_behind_takes_nothing_back() {
+    let (mut world, broker, topics) = world_with_work(5).await;
+    let session = world.session(10).await;
+    let mut little = eager();
+    little.limits.bytes_max = 1;
+    let mut ahead = world.publisher(&session, eager());
+    let mut behind = world.publisher(&session, little);
+    world.settle(&mut [&mut ahead, &mut behind]).await;
+    more_work(&mut world, broker, topics).await;
+    world
+        .view_faults
+        .away_for(Duration::from_secs(100 * 24 * 3600));
+    assert_eq!(ahead.round().await.published, 2);
+    let end = world.published_end(tp(topics[0], 0)).await;
+    let round = behind.round().await;
+    assert_eq!((round.published, round.failed), (0, 2));
+    assert_eq!(world.published_end(tp(topics[0], 0)).await, end);
+    world.view_faults.back();
+    world.settle(&mut [&mut ahead, &mut behind]).await;
+    world.check_all().await;
 }

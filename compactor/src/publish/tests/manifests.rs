@@ -46,8 +46,11 @@ fn table(number: u128, spans: &[(i32, i64, i64)]) -> TableEntry {
     }
 }
 
+/// Offsets, and perhaps a producer and when it was seen.
+type SpanWith = (i64, i64, Option<(i64, i64)>);
+
 /// Work on one partition, with a producer's batch of one record at each span's first offset.
-fn work(partition: i32, spans: &[(i64, i64, Option<(i64, i64)>)]) -> TopicWork {
+fn work(partition: i32, spans: &[SpanWith]) -> TopicWork {
     let pending = (0..).zip(spans).map(|(seq, (base, next, producer))| {
         let blocks = vec![block(32, 10, *base..*next)];
         let mut held = PendingSpan::clone(&span(partition, (1, 5), seq, segment(seq), blocks));

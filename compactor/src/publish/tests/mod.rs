@@ -12,6 +12,7 @@ mod model;
 mod pictures;
 mod plan;
 mod published;
+mod random;
 mod rounds;
 mod shards;
 mod steps;

@@ -1,6 +1,7 @@
 //! Reading what is published, and comparing it with the model (I20).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{TopicId, TopicPartition};
@@ -13,7 +14,7 @@ use object_store::path::Path;
 
 use super::super::read_manifest;
 use super::batches::Seen;
-use super::world::{World, tp};
+use super::world::{Rows, World, tp};
 
 impl World {
     /// The manifest of a topic that counts.
@@ -37,14 +38,30 @@ impl World {
         let topic_id = manifest.content().topic_id;
         let mut all: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for table in manifest.tables() {
-            for (partition, seen) in self.read_table(table).await {
-                let of_partition = all.entry(tp(topic_id, partition)).or_default();
+            for (partition, seen) in self.table(table).await.iter() {
+                let of_partition = all.entry(tp(topic_id, *partition)).or_default();
                 let offset = seen.0.offset;
-                let twice = of_partition.insert(offset, seen);
+                let twice = of_partition.insert(offset, seen.clone());
                 assert_eq!(twice, None, "partition {partition}, offset {offset}");
             }
         }
         all
+    }
+
+    async fn table(&self, table: &TableEntry) -> Rows {
+        let known = self
+            .tables
+            .lock()
+            .expect("sound")
+            .get(&table.object_key)
+            .cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let rows = Arc::new(self.read_table(table).await);
+        let mut tables = self.tables.lock().expect("sound");
+        tables.insert(table.object_key.clone(), Arc::clone(&rows));
+        rows
     }
 
     async fn read_table(&self, table: &TableEntry) -> Vec<(i32, Seen)> {

@@ -1,7 +1,7 @@
 //! A cluster as publishing sees it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alluvium_common::clock::ManualClock;
@@ -22,16 +22,20 @@ use alluvium_metadata::store::fault::{Faults, FaultyStore};
 use alluvium_metadata::store::{KeyRange, MemoryStore, MetadataStore, RangeRequest, Revision};
 use alluvium_metadata::topics::{NewTopic, TopicWriter};
 use alluvium_metadata::view::ClusterView;
+use alluvium_segment::object_key::ObjectKey;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use uuid::Uuid;
 
-use super::batches::BatchSpec;
+use super::batches::{BatchSpec, Seen};
 use super::broker::Broker;
 use super::model::Model;
 use crate::fold::{FoldMetrics, Folder};
 
 const TTL: Duration = Duration::from_secs(60);
+
+/// What a table file holds: partition and record.
+pub type Rows = Arc<Vec<(i32, Seen)>>;
 
 pub struct World {
     /// The metadata store as it is, and as publishers reach it.
@@ -54,6 +58,8 @@ pub struct World {
     pub leaders: BTreeMap<TopicPartition, (usize, LeaderEpoch)>,
     /// What is committed.
     pub model: Model,
+    /// Table files that were read and checked; they never change.
+    pub tables: Mutex<HashMap<ObjectKey, Rows>>,
     ends: BTreeMap<TopicPartition, Offset>,
     entries: BTreeMap<LogId, u64>,
     records: PartitionWriter,
@@ -97,6 +103,7 @@ impl World {
             topics: BTreeMap::new(),
             leaders: BTreeMap::new(),
             model: Model::default(),
+            tables: Mutex::default(),
             ends: BTreeMap::new(),
             entries: BTreeMap::new(),
             admin,
