@@ -68,7 +68,8 @@ pub use plan::PublishLimits;
 use plan::{ReadyPartition, TopicWork, ready};
 use shards::Shards;
 
-/// Pause after a round that found nothing to do. Requests and shards that are to be claimed are noticed at once.
+/// Pause after a round that found nothing to do, if nothing may wait for less. Requests and shards that are to be claimed
+/// are noticed at once.
 const ROUND_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause before what failed is tried again.
@@ -204,7 +205,7 @@ impl Publisher {
                 let pause = match round {
                     Round { failed: 1.., .. } => RETRY_PAUSE,
                     Round { more: true, .. } => continue,
-                    _ => ROUND_PAUSE,
+                    _ => ROUND_PAUSE.min(self.options.limits.age_max),
                 };
                 let until = tokio::time::Instant::now() + pause;
                 while tokio::time::timeout_at(until, changes.changed())
@@ -226,7 +227,10 @@ impl Publisher {
     /// Whether the picture asks for something that cannot wait for the next round.
     fn is_wanted(&self, picture: &Picture) -> bool {
         let asked = picture.publish_requests.keys();
-        let mut asked = asked.filter(|topic_id| self.shards.holds(CompactionShard::of(**topic_id)));
+        let mut asked = asked.filter(|topic_id| {
+            let mine = self.shards.holds(CompactionShard::of(**topic_id));
+            mine && picture.topics.with_id(**topic_id).is_some()
+        });
         asked.next().is_some() || self.shards.are_to_change(picture)
     }
 
