@@ -8,7 +8,7 @@ use alluvium_tests::load::LoadOptions;
 use alluvium_tests::schedule::{Kind, Shape};
 use alluvium_tests::trial::{Trial, is_soak, seeds};
 
-use super::{brokers, setup};
+use super::{assert_clean, brokers, setup};
 
 /// Schedules of an ordinary run, each of some seconds.
 const ROUNDS: usize = 1;
