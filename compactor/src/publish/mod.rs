@@ -72,7 +72,7 @@ use shards::Shards;
 /// are noticed at once.
 const ROUND_PAUSE: Duration = Duration::from_secs(10);
 
-/// Pause before what failed is tried again.
+/// The same before what failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Log starts raised in one round: each is a transaction or two.
@@ -205,8 +205,9 @@ impl Publisher {
                 let pause = match round {
                     Round { failed: 1.., .. } => RETRY_PAUSE,
                     Round { more: true, .. } => continue,
-                    _ => ROUND_PAUSE.min(self.options.limits.age_max),
+                    _ => ROUND_PAUSE,
                 };
+                let pause = pause.min(self.options.limits.age_max);
                 let until = tokio::time::Instant::now() + pause;
                 while tokio::time::timeout_at(until, changes.changed())
                     .await
