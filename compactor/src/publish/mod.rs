@@ -258,7 +258,7 @@ impl Publisher {
         }
         self.retain(&picture, &mut round).await;
         let due = self.due(&picture);
-        round.more = due.iter().any(|(_, work, _)| !work.is_all) || self.backlog.is_full();
+        round.more |= due.iter().any(|(_, work, _)| !work.is_all) || self.backlog.is_full();
         for (topic_id, work, request) in due {
             let name = picture
                 .topics
@@ -295,13 +295,9 @@ impl Publisher {
 
     /// Raises the log starts of partitions of which too much is kept, some in a round.
     async fn retain(&mut self, picture: &Picture, round: &mut Round) {
-        let mut raised = 0;
-        for (tp, to) in self.surplus(picture) {
-            if raised == LOG_STARTS_PER_ROUND {
-                round.more = true;
-                return;
-            }
-            raised += 1;
+        let surplus = self.surplus(picture);
+        round.more |= surplus.len() > LOG_STARTS_PER_ROUND;
+        for (tp, to) in surplus.into_iter().take(LOG_STARTS_PER_ROUND) {
             match self.topics.set_log_start(tp, to).await {
                 Ok(log_start) => info!(%tp, %log_start, "deleted old records"),
                 // Deleted meanwhile.

@@ -48,10 +48,10 @@ pub fn steps(sources: &[Source]) -> Vec<RewriteStep> {
                 reach,
             };
             let (mut open, mut raw_bytes) = (first, 0);
-            for at in first..end {
-                raw_bytes += stripes[at].raw_bytes;
+            for (at, stripe) in (first..end).zip(&stripes[first..]) {
+                raw_bytes += stripe.raw_bytes;
                 if raw_bytes >= STEP_RAW_BYTES {
-                    steps.push(step(open..at + 1, stripes[at].next_offset));
+                    steps.push(step(open..at + 1, stripe.next_offset));
                     (open, raw_bytes) = (at + 1, 0);
                 }
             }
