@@ -2,6 +2,7 @@
 
 mod events;
 mod fetch;
+mod history;
 mod offsets;
 mod produce;
 mod sequences;
