@@ -71,7 +71,7 @@ impl Trial {
         Load::read_all(&topics, &cluster, self.load.patience, &recorder).await;
         let mut report = check(&recorder.take());
         let published = audit(&mut cluster, &mut report).await;
-        if !report.is_clean() && !with_bugs {
+        if (!report.is_clean() || published == 0) && !with_bugs {
             keep_logs(&cluster, self.schedule.seed);
         }
         Outcome {

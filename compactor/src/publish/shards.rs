@@ -10,6 +10,7 @@ use alluvium_metadata::leased_key::HoldError;
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{Compare, MetadataStore, Revision};
 use alluvium_metadata::view::Picture;
+use tracing::info;
 
 /// See the module's documentation.
 pub struct Shards {
@@ -80,6 +81,7 @@ impl Shards {
             // It is held until it is certainly released, or nobody would release it any more.
             self.claims.release(shard, epoch).await?;
             self.held.remove(&shard);
+            info!(%shard, "left a shard of topics to another compactor");
         }
         for shard in wanted {
             let lost = |epoch: &Revision| {
@@ -90,7 +92,11 @@ impl Shards {
                 continue;
             }
             match self.claims.take(shard).await? {
-                Some(epoch) => drop(self.held.insert(shard, epoch)),
+                Some(epoch) => {
+                    if self.held.insert(shard, epoch) != Some(epoch) {
+                        info!(%shard, "compacting the topics of a shard");
+                    }
+                }
                 None => drop(self.held.remove(&shard)),
             }
         }

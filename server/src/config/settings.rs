@@ -192,8 +192,8 @@ settings! {
     "publish.zstd.level" publish_zstd_level: u32 = 1;
 
     /// How long objects stay that nothing names any more, as Kafka has it for files: longer than any reader may have one
-    /// in hand.
-    "log.segment.delete.delay.ms" segment_delete_delay_ms: Millis = Millis(600_000);
+    /// in hand, and longer than snapshot.interval.ms, so that a restore never needs what is gone.
+    "log.segment.delete.delay.ms" segment_delete_delay_ms: Millis = Millis(1_200_000);
     /// How often the bucket is looked through for objects that ended processes and failed uploads left. Each time costs
     /// a listing: a request for every thousand objects.
     "reclaim.sweep.interval.ms" sweep_interval_ms: Millis = Millis(3_600_000);

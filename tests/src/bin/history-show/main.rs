@@ -5,6 +5,7 @@
 //! history-show [--events 5000000] [--partitions 12] [--seed 1]
 //! ```
 
+mod figures;
 mod progress;
 mod report;
 mod stored;
@@ -17,6 +18,7 @@ use alluvium_tests::events::{ConsumePlan, LoadPlan, Python, Reader, Tally, consu
 use anyhow::{Context, ensure};
 use clap::Parser;
 
+use self::figures::{Usage, print_figures};
 use self::progress::Progress;
 use self::report::{Finding, print_bytes, print_digests};
 use self::stored::parquet_files;
@@ -85,10 +87,13 @@ async fn show(broker: &Broker, python: &Python, arguments: &Arguments) -> anyhow
 
     let mut findings =
         vec![read_by_consumer(broker, &topic, partitions, events, "consumer before").await?];
+    let before = Usage::of(broker).await;
     let published = publish(broker).await;
     if published.is_ok() {
+        let after = Usage::of(broker).await;
         findings
             .push(read_by_consumer(broker, &topic, partitions, events, "consumer after").await?);
+        print_figures(broker, &before, &after, &Usage::of(broker).await);
         findings.extend(read_by_engines(broker, python).await?);
     }
     print_bytes(&loaded, broker.folder())?;

@@ -1,0 +1,99 @@
+//! What publishing and reading history cost, from the broker's own counters and the processor time that Linux counts.
+
+use std::fs;
+
+use alluvium_tests::broker::{Broker, Metrics};
+
+/// Linux counts processor time in hundredths of a second.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// The name of the threads that open batches and write table files.
+const COMPACTOR: &str = "compactor";
+
+/// What a broker has used and done since its start.
+pub struct Usage {
+    /// Processor seconds of all threads.
+    cpu_seconds: f64,
+    /// Of those that write table files.
+    compactor_seconds: f64,
+    metrics: Metrics,
+}
+
+impl Usage {
+    /// Of now.
+    pub async fn of(broker: &Broker) -> Self {
+        let process = format!("/proc/{}", broker.process_id());
+        let threads = fs::read_dir(format!("{process}/task"))
+            .into_iter()
+            .flatten();
+        let threads = threads.flatten().map(|thread| thread.path());
+        let compactors = threads.filter(|thread| {
+            let name = fs::read_to_string(thread.join("comm"));
+            name.is_ok_and(|name| name.trim() == COMPACTOR)
+        });
+        Self {
+            cpu_seconds: cpu_seconds(&format!("{process}/stat")),
+            compactor_seconds: compactors
+                .map(|thread| cpu_seconds(&thread.join("stat").display().to_string()))
+                .sum(),
+            metrics: broker.metrics().await,
+        }
+    }
+
+    fn counted(&self, before: &Self, name: &str) -> f64 {
+        self.metrics.sum(name) - before.metrics.sum(name)
+    }
+}
+
+/// Field 14 and 15 of the file, counted behind the name, which may hold anything.
+fn cpu_seconds(path: &str) -> f64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let behind_name = text.rsplit(')').next().unwrap_or_default();
+    let fields = behind_name.split_whitespace().skip(11).take(2);
+    let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+    ticks / TICKS_PER_SECOND
+}
+
+/// The most memory that a process ever had, in bytes.
+fn peak_memory_bytes(broker: &Broker) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.process_id()));
+    let status = status.unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kibibytes.unwrap_or(0.0) * 1024.0
+}
+
+/// Prints what was spent between `before` and `published`, and from then to `read`.
+pub fn print_figures(broker: &Broker, before: &Usage, published: &Usage, read: &Usage) {
+    let name = |name: &str| format!("alluvium_{name}_total");
+    let of_publishing = |what: &str| published.counted(before, &name(what));
+    let record_bytes = of_publishing("publish_record_bytes");
+    let gibibytes = |bytes: f64| bytes / (1u64 << 30) as f64;
+    let compactor_seconds = published.compactor_seconds - before.compactor_seconds;
+    let get_bytes = of_publishing("publish_get_bytes");
+    let history_bytes = read.metrics.sum("alluvium_read_bytes_total");
+    let history_bytes = history_bytes - published.metrics.sum("alluvium_read_bytes_total");
+    let read_seconds = read.cpu_seconds - published.cpu_seconds;
+    println!("\n| figure | |");
+    println!("|---|---:|");
+    let row = |what: &str, value: String| println!("| {what} | {value} |");
+    row(
+        "published, MB of record batches per CPU-second of the threads that write tables",
+        format!("{:.0}", record_bytes / 1e6 / compactor_seconds.max(0.01)),
+    );
+    row(
+        "GETs per GiB of segments that were read",
+        format!(
+            "{:.1}",
+            of_publishing("publish_gets") / gibibytes(get_bytes)
+        ),
+    );
+    row(
+        "history fetched, MB of record batches per CPU-second of the broker",
+        format!("{:.0}", history_bytes / 1e6 / read_seconds.max(0.01)),
+    );
+    row(
+        "most memory of the broker, compactor included, MiB",
+        format!("{:.0}", peak_memory_bytes(broker) / f64::from(1 << 20)),
+    );
+}
