@@ -57,7 +57,7 @@ impl Trial {
     /// Runs it to the end.
     pub async fn run(self) -> Outcome {
         let recorder = Recorder::default();
-        let with_bugs = self.setup.with_bugs;
+        let (with_bugs, publishing) = (self.setup.with_bugs, self.setup.publishing);
         let mut cluster = self.setup.start().await;
         let load = Load::start(&cluster, &self.load, &recorder).await;
         load.progress(WARM_UP).await;
@@ -65,13 +65,17 @@ impl Trial {
         cluster.heal().await;
         load.know(&cluster);
         load.recover(|| cluster.supervise()).await;
+        let published = !publishing || cluster.publishes(self.load.patience).await;
         let topics = load.topics().to_vec();
         let longest_gap = load.gaps().longest("produce ");
         load.finish().await;
         Load::read_all(&topics, &cluster, self.load.patience, &recorder).await;
         let mut report = check(&recorder.take());
+        if !published {
+            report.add("I22", "nothing is published after the faults".to_owned());
+        }
         let published = audit(&mut cluster, &mut report).await;
-        if (!report.is_clean() || published == 0) && !with_bugs {
+        if !report.is_clean() && !with_bugs {
             keep_logs(&cluster, self.schedule.seed);
         }
         Outcome {

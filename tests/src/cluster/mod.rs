@@ -44,6 +44,8 @@ pub struct Setup {
     pub small_disks: bool,
     /// The brokers are buggy on purpose: even their panics are part of the test.
     pub with_bugs: bool,
+    /// Records are to be published within seconds: see [`Self::publishing`].
+    pub publishing: bool,
     /// Of the bucket's randomness.
     pub seed: u64,
 }
@@ -66,6 +68,7 @@ impl Setup {
             rpc: true,
             small_disks: false,
             with_bugs: false,
+            publishing: false,
             seed: 1,
         }
     }
@@ -77,7 +80,8 @@ impl Setup {
     }
 
     /// Records are published, their commits dropped and their segments deleted within seconds.
-    pub fn publishing(self) -> Self {
+    pub fn publishing(mut self) -> Self {
+        self.publishing = true;
         self.set("publish.interval.ms", 700)
             .set("log.segment.delete.delay.ms", 1_500)
             .set("reclaim.sweep.interval.ms", 3_000)

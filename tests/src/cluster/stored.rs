@@ -1,6 +1,7 @@
 //! All commit logs and the footers of their objects, read past the brokers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use alluvium_common::topic::TopicId;
 use alluvium_metadata::commit_log::{LogEntry, drop_covered};
@@ -20,6 +21,9 @@ use crate::s3::S3Server;
 
 /// Name of the brokers' cluster: the default.
 const CLUSTER: &str = "alluvium";
+
+/// Pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 impl Cluster {
     /// What etcd and the bucket hold now.
@@ -52,6 +56,30 @@ impl Cluster {
                 .map(|kv| partition(&keys, kv, &published))
                 .collect(),
         }
+    }
+}
+
+impl Cluster {
+    /// Whether something is published of a topic that is there, within `patience`.
+    pub async fn publishes(&self, patience: Duration) -> bool {
+        let (store, keys) = (self.etcd.store().await, Keys::new(CLUSTER));
+        let published = async {
+            loop {
+                let (_, kvs) = store
+                    .list(keys.all_published())
+                    .await
+                    .expect("etcd answers");
+                for kv in kvs {
+                    let topic_id = keys.parse_published(&kv.key).expect("a topic's key");
+                    let partitions = store.list(keys.partitions_of(topic_id)).await;
+                    if !partitions.expect("etcd answers").1.is_empty() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(patience, published).await.is_ok()
     }
 }
 

@@ -8,7 +8,7 @@ use alluvium_tests::load::LoadOptions;
 use alluvium_tests::schedule::{Kind, Shape};
 use alluvium_tests::trial::{Trial, is_soak, seeds};
 
-use super::{assert_clean, brokers, setup};
+use super::{brokers, setup};
 
 /// Schedules of an ordinary run, each of some seconds.
 const ROUNDS: usize = 1;
@@ -42,7 +42,7 @@ async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: 
             schedule: shape.schedule(*seed),
         };
         println!("{name}: seed {seed}: {}", trial.schedule);
-        assert_clean(&trial.run().await);
+        trial.run().await.assert_clean();
     }
 }
 
