@@ -32,7 +32,8 @@ impl Manifest {
     /// Indexes `content`.
     ///
     /// # Errors
-    /// [`FormatError::Malformed`] when spans are empty, overlap or reach beyond what is published.
+    /// [`FormatError::Malformed`] when spans are empty, overlap or reach beyond what is published, or what is clean makes
+    /// no sense.
     pub fn new(mut content: ManifestContent) -> Result<Self, FormatError> {
         let tables = std::mem::take(&mut content.tables);
         let tables: Vec<_> = tables.into_iter().map(Arc::new).collect();
@@ -62,6 +63,9 @@ impl Manifest {
                     "manifest: a span beyond what is published",
                 ));
             }
+        }
+        for published in manifest.content.partitions.values() {
+            published.clean.check(published.next_offset)?;
         }
         manifest.places = places;
         Ok(manifest)

@@ -14,6 +14,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use crate::error::TableError;
 use crate::index::{Index, Stripe, TableSpan};
 use crate::metadata::{self, Parsed};
+use crate::ranges::Columns;
 use crate::rebuild::Cutter;
 use crate::{ranges, read};
 
@@ -125,7 +126,18 @@ impl TableFile {
     /// None for a number that is no stripe.
     pub fn ranges(&self, stripe: usize) -> Vec<Range<u64>> {
         let stripe = self.index.stripes.get(stripe);
-        stripe.map_or_else(Vec::new, |stripe| ranges::of_stripe(self, stripe))
+        stripe.map_or_else(Vec::new, |stripe| {
+            ranges::of_stripe(self, stripe, Columns::Records)
+        })
+    }
+
+    /// The bytes of the file that the keys of a stripe are read from: a small part of those that its records take, for
+    /// values lie apart. Ascending; none for a number that is no stripe.
+    pub fn key_ranges(&self, stripe: usize) -> Vec<Range<u64>> {
+        let stripe = self.index.stripes.get(stripe);
+        stripe.map_or_else(Vec::new, |stripe| {
+            ranges::of_stripe(self, stripe, Columns::Keys)
+        })
     }
 
     /// Record batches with the records of a stripe, in the stripe's codec and without producers. `bytes` are those of
@@ -151,6 +163,17 @@ impl TableFile {
         let mut records = Vec::with_capacity(self.stripe(stripe)?.rows as usize);
         read::each_group(self, stripe, bytes, |rows| rows.records(&mut records))?;
         Ok(records)
+    }
+
+    /// Calls `each` with offset and key of each record of a stripe, in order. `bytes` are those of
+    /// [`TableFile::key_ranges`], in order; their checksums are verified.
+    pub fn keys(
+        &self,
+        stripe: usize,
+        bytes: &[Bytes],
+        each: impl FnMut(Offset, Option<&[u8]>),
+    ) -> Result<(), TableError> {
+        read::each_key(self, stripe, bytes, each)
     }
 
     pub(crate) fn stripe(&self, number: usize) -> Result<&Stripe, TableError> {

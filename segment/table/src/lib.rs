@@ -20,4 +20,5 @@ pub use error::TableError;
 pub use file::{TableFile, TableRef};
 pub use index::{BLOCK_BYTES, INDEX_KEY, STRIPE_ROWS_MAX, Stripe, TableSpan};
 pub use options::TableOptions;
+pub use rows::raw_bytes;
 pub use writer::{FinishedTable, RECORD_BYTES_MAX, TableWriter};

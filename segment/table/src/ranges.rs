@@ -9,8 +9,20 @@ use crate::schema::leaf;
 /// Blocks between two ranges that are read along with them: fewer requests for a few more bytes.
 const GAP_BLOCKS_MAX: u64 = 1;
 
+/// What is read of a stripe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// All that a record consists of.
+    Records,
+    /// Offsets and keys.
+    Keys,
+}
+
 /// Leaves that are read for a stripe. Its partition is known, and most records have no headers.
-pub(crate) fn leaves(file: &TableFile, stripe: &Stripe) -> Vec<usize> {
+pub(crate) fn leaves(file: &TableFile, stripe: &Stripe, columns: Columns) -> Vec<usize> {
+    if columns == Columns::Keys {
+        return vec![leaf::OFFSET, leaf::KEY];
+    }
     let mut leaves = vec![
         leaf::OFFSET,
         leaf::TIMESTAMP,
@@ -26,7 +38,7 @@ pub(crate) fn leaves(file: &TableFile, stripe: &Stripe) -> Vec<usize> {
 }
 
 /// Ranges of whole blocks, ascending, with the pages that hold a stripe's rows and the dictionaries of these.
-pub(crate) fn of_stripe(file: &TableFile, stripe: &Stripe) -> Vec<Range<u64>> {
+pub(crate) fn of_stripe(file: &TableFile, stripe: &Stripe, columns: Columns) -> Vec<Range<u64>> {
     let mut blocks = Vec::new();
     let mut add = |start: u64, end: u64| {
         let block = BLOCK_BYTES as u64;
@@ -36,12 +48,12 @@ pub(crate) fn of_stripe(file: &TableFile, stripe: &Stripe) -> Vec<Range<u64>> {
     let row_group = stripe.row_group as usize;
     // Checked when the file was opened: there is one of each row group and column.
     let pages = metadata.offset_index().and_then(|all| all.get(row_group));
-    let columns = metadata.row_groups().get(row_group);
+    let chunks = metadata.row_groups().get(row_group);
     let rows = stripe.first_row..stripe.first_row + u64::from(stripe.rows);
-    for leaf in leaves(file, stripe) {
+    for leaf in leaves(file, stripe, columns) {
         let (Some(pages), Some(column)) = (
             pages.and_then(|pages| pages.get(leaf)),
-            columns.and_then(|group| group.columns().get(leaf)),
+            chunks.and_then(|group| group.columns().get(leaf)),
         ) else {
             continue;
         };
