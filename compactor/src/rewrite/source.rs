@@ -67,6 +67,12 @@ impl Source {
         })
     }
 
+    /// The bytes of a small file.
+    #[cfg(test)]
+    pub fn whole(&self) -> Option<&Bytes> {
+        self.whole.as_ref()
+    }
+
     /// Numbers of the stripes of a partition.
     pub fn stripes_of(&self, partition: PartitionIndex) -> Range<usize> {
         let stripes = self.file.stripes();

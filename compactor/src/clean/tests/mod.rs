@@ -1,1 +1,9 @@
-
+mod crashes;
+mod map;
+mod model;
+mod plan;
+mod random;
+mod rounds;
+mod rules;
+mod tombstones;
+mod world;
