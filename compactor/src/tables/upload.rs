@@ -61,11 +61,8 @@ impl TableUpload {
     pub async fn complete(&mut self) -> Result<(), PublishError> {
         let done = tokio::time::timeout(PART_TIMEOUT, self.writer.shutdown()).await;
         let done = done.unwrap_or_else(|_| Err(io::Error::other(timed_out())));
-        if let Err(error) = done {
-            self.abort().await;
-            return Err(self.failed(error));
-        }
-        Ok(())
+        // The writer has given back by itself what it could, and panics when it is told to.
+        done.map_err(|error| self.failed(error))
     }
 
     /// Gives back what the object store keeps of an upload in parts. What cannot be given back now is collected later.

@@ -1,6 +1,6 @@
 //! What a cleaned partition may look like (I21).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_segment::record_batch::Record;
 use bytes::Bytes;
@@ -23,6 +23,8 @@ struct Known {
 pub struct Model {
     known: Vec<Known>,
     log_start: i64,
+    /// Offsets that once were the last.
+    lasts: BTreeSet<i64>,
 }
 
 impl Model {
@@ -33,6 +35,8 @@ impl Model {
             is_there: true,
         });
         self.known.extend(known);
+        let last = records.last().map(|record| record.offset.get());
+        self.lasts.extend(last);
     }
 
     pub fn delete_before(&mut self, log_start: i64) {
@@ -52,11 +56,7 @@ impl Model {
         self.note(&stored);
         self.materialized(&stored);
         self.tombstones(time, retention_ms);
-        let dirty = self
-            .known
-            .iter()
-            .filter(|one| one.record.offset >= clean_end);
-        assert!(dirty.clone().all(|one| one.is_there), "dirty records stay");
+        self.dirty_only_replaced(clean_end.get());
         self.latest_only(clean_end.get());
         if let Some(last) = self.known.last() {
             let is_readable = last.record.offset.get() >= self.log_start;
@@ -117,17 +117,34 @@ impl Model {
         }
     }
 
-    /// Of what is clean, no key is there twice, and nothing without a key but the last.
+    /// Of what is dirty, only what has a later record of its key may be gone: a cleaning may have come half of its way.
+    fn dirty_only_replaced(&self, clean_end: i64) {
+        let mut later = BTreeSet::new();
+        let dirty = self.known.iter().rev();
+        for one in dirty.take_while(|one| one.record.offset.get() >= clean_end) {
+            let record = &one.record;
+            let is_replaced = record.key.as_ref().is_none_or(|key| later.contains(key));
+            let may_go = is_replaced || record.offset.get() < self.log_start;
+            assert!(one.is_there || may_go, "gone: {one:?}");
+            later.extend(record.key.clone());
+        }
+    }
+
+    /// Of what is clean, no key is there twice, and nothing without a key but what was the last when it was cleaned.
     fn latest_only(&self, clean_end: i64) {
         let mut seen = BTreeMap::new();
-        let last = self.known.last().map(|one| one.record.offset);
+        let mut without = 0;
         for one in self.known.iter().filter(|one| one.is_there) {
             let record = &one.record;
             if record.offset.get() >= clean_end {
                 continue;
             }
             match &record.key {
-                None => assert_eq!(Some(record.offset), last, "without a key"),
+                None => {
+                    without += 1;
+                    let was_last = self.lasts.contains(&record.offset.get());
+                    assert!(was_last && without == 1, "without a key: {record:?}");
+                }
                 Some(key) => {
                     let twice = seen.insert(key.clone(), record.offset);
                     assert_eq!(twice, None, "{key:?} is there twice");

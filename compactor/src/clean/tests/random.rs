@@ -38,7 +38,8 @@ impl Run {
                 &pick(&[4_000, i64::MAX]).to_string(),
             ),
         ];
-        let world = World::new(seed, partitions, &configs).await;
+        let mut world = World::new(seed, partitions, &configs).await;
+        world.options.table.raw_headers = random.below(2) == 0;
         let map_keys = pick(&[1, 3, 20, 10_000]) as usize;
         let run_bytes = pick(&[1, 4_000, i64::MAX]) as u64;
         Self {
@@ -58,7 +59,10 @@ impl Run {
         let key = random.below(self.keys);
         let padding = "p".repeat(random.below(60) as usize);
         let headers = (0..random.below(2)).map(|_| RecordHeader {
-            key: Bytes::from_static(b"\xff"),
+            key: Bytes::from_static(match self.world.options.table.raw_headers {
+                true => b"\xff",
+                false => b"h",
+            }),
             value: None,
         });
         Record {

@@ -19,6 +19,7 @@ async fn duplicates(configs: &[(&str, &str)]) -> World {
         let parts = [(0, (records.collect(), file * 10 + 10))];
         world.publish(parts.into()).await;
     }
+    world.shown().await;
     world
 }
 

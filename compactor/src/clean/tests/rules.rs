@@ -58,21 +58,21 @@ impl World {
     }
 
     /// `offset:key=value` of each record of partition 0.
-    async fn shown(&self) -> String {
-        self.shown_of(0).await
+    async fn text(&self) -> String {
+        self.text_of(0).await
     }
 
-    async fn shown_of(&self, partition: i32) -> String {
-        let text = |bytes: &Option<Bytes>| {
+    async fn text_of(&self, partition: i32) -> String {
+        let lossy = |bytes: &Option<Bytes>| {
             let bytes = bytes.as_deref().unwrap_or_default();
             String::from_utf8_lossy(bytes).into_owned()
         };
         let stored = self.stored(partition).await;
-        let shown = stored.iter().map(|record| {
-            let (key, value) = (text(&record.key), text(&record.value));
+        let texts = stored.iter().map(|record| {
+            let (key, value) = (lossy(&record.key), lossy(&record.value));
             format!("{}:{key}={value}", record.offset)
         });
-        shown.collect::<Vec<_>>().join(" ")
+        texts.collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -81,10 +81,10 @@ async fn the_latest_record_of_each_key_stays() {
     let mut world = World::new(1, 1, COMPACT).await;
     world.add("a=1 b=1 a=2 c=1 b=2").await;
     assert_eq!(world.clean(at(START_MS)).await, 1);
-    assert_eq!(world.shown().await, "2:a=2 3:c=1 4:b=2");
+    assert_eq!(world.text().await, "2:a=2 3:c=1 4:b=2");
     world.add("d=1 a=3 c=2 a=4").await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "4:b=2 5:d=1 7:c=2 8:a=4");
+    assert_eq!(world.text().await, "4:b=2 5:d=1 7:c=2 8:a=4");
     let state = world.clean_state(0);
     assert_eq!(state.next_offset, offset(9));
     assert_eq!(state.dirty_since_ms, None);
@@ -123,7 +123,7 @@ async fn only_topics_that_are_compacted_are_cleaned() {
         .set_topic(1, &[("cleanup.policy", "delete,compact")])
         .await;
     assert_eq!(world.clean(at(START_MS)).await, 1);
-    assert_eq!(world.shown().await, "1:a=2");
+    assert_eq!(world.text().await, "1:a=2");
 }
 
 #[tokio::test]
@@ -147,11 +147,11 @@ async fn tombstones_live_for_a_while() {
     let mut world = World::new(5, 1, &configs).await;
     world.add("a=1 b=1 a= c=1").await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "1:b=1 2:a= 3:c=1");
+    assert_eq!(world.text().await, "1:b=1 2:a= 3:c=1");
     assert_eq!(world.clean_state(0).tombstones.len(), 1);
     world.add("b= d=1").await;
     world.clean(at(START_MS + 15_999)).await;
-    assert_eq!(world.shown().await, "2:a= 3:c=1 4:b= 5:d=1");
+    assert_eq!(world.text().await, "2:a= 3:c=1 4:b= 5:d=1");
     assert_eq!(
         world.clean(at(START_MS + 16_000)).await,
         0,
@@ -159,13 +159,13 @@ async fn tombstones_live_for_a_while() {
     );
     world.add("d=2").await;
     world.clean(at(START_MS + 16_000)).await;
-    assert_eq!(world.shown().await, "3:c=1 4:b= 6:d=2");
+    assert_eq!(world.text().await, "3:c=1 4:b= 6:d=2");
     world.add("d=3").await;
     world.clean(at(START_MS + 31_999)).await;
-    assert_eq!(world.shown().await, "3:c=1 4:b= 7:d=3");
+    assert_eq!(world.text().await, "3:c=1 4:b= 7:d=3");
     world.add("d=4").await;
     world.clean(at(START_MS + 32_000)).await;
-    assert_eq!(world.shown().await, "3:c=1 8:d=4");
+    assert_eq!(world.text().await, "3:c=1 8:d=4");
     assert_eq!(world.clean_state(0).tombstones, []);
 }
 
@@ -177,13 +177,13 @@ async fn with_no_time_at_all_the_next_cleaning_removes_a_tombstone() {
     world.add("a=1 a= b=1").await;
     world.clean(at(START_MS)).await;
     assert_eq!(
-        world.shown().await,
+        world.text().await,
         "1:a= 2:b=1",
         "not the first, as in Kafka"
     );
     world.add("c=1 d=1 e=1 f=1").await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "2:b=1 3:c=1 4:d=1 5:e=1 6:f=1");
+    assert_eq!(world.text().await, "2:b=1 3:c=1 4:d=1 5:e=1 6:f=1");
 }
 
 /// Who reads to the end, as Kafka Streams does when it restores, has to get there.
@@ -197,29 +197,30 @@ async fn the_last_record_stays_though_its_time_is_over() {
     let mut world = World::new(7, 2, &configs).await;
     world.add_to(&[(0, "a=1 a="), (1, "-")]).await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "1:a=");
-    assert_eq!(world.shown_of(1).await, "0:=x");
+    assert_eq!(world.text().await, "1:a=");
+    assert_eq!(world.text_of(1).await, "0:=x");
     world.add_to(&[(1, "-")]).await;
     world.clean(at(START_MS + 1)).await;
-    assert_eq!(world.shown().await, "1:a=", "its file may be written anew");
-    assert_eq!(world.shown_of(1).await, "1:=x");
+    assert_eq!(world.text().await, "1:a=", "its file may be written anew");
+    assert_eq!(world.text_of(1).await, "1:=x");
     world.add_to(&[(0, "b=1 c= d=")]).await;
     world.clean(at(START_MS + 2)).await;
-    assert_eq!(world.shown().await, "2:b=1 3:c= 4:d=");
+    assert_eq!(world.text().await, "2:b=1 3:c= 4:d=");
     world.add_to(&[(0, "e=1")]).await;
     world.clean(at(START_MS + 3)).await;
-    assert_eq!(world.shown().await, "2:b=1 5:e=1");
+    assert_eq!(world.text().await, "2:b=1 5:e=1");
 }
 
 #[tokio::test]
 async fn records_without_a_key_go() {
-    let mut world = World::new(8, 1, COMPACT).await;
+    let configs = [COMPACT[0], ("min.cleanable.dirty.ratio", "0")];
+    let mut world = World::new(8, 1, &configs).await;
     world.add("- a=1 - -").await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "1:a=1 3:=x", "but for the last");
+    assert_eq!(world.text().await, "1:a=1 3:=x", "but for the last");
     world.add("- . b=1 .").await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "1:a=1 6:b=1");
+    assert_eq!(world.text().await, "1:a=1 6:b=1");
     assert_eq!(world.clean_state(0).next_offset, offset(8));
 }
 
@@ -231,7 +232,7 @@ async fn a_null_key_is_not_an_empty_one_and_a_null_value_not_an_empty_one() {
     let some = vec![empty(0), record(1, None, None), empty(2), end];
     world.publish([(0, (some, 4))].into()).await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "2:= 3:z=z");
+    assert_eq!(world.text().await, "2:= 3:z=z");
     assert!(world.stored(0).await[0].value.is_some());
 }
 
@@ -242,9 +243,9 @@ async fn other_partitions_keep_all_they_have() {
         .add_to(&[(0, "a=1 b=1"), (1, "a=1 a=2"), (2, "a=1 a=2 b=1")])
         .await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown_of(0).await, "0:a=1 1:b=1");
-    assert_eq!(world.shown_of(1).await, "1:a=2");
-    assert_eq!(world.shown_of(2).await, "1:a=2 2:b=1");
+    assert_eq!(world.text_of(0).await, "0:a=1 1:b=1");
+    assert_eq!(world.text_of(1).await, "1:a=2");
+    assert_eq!(world.text_of(2).await, "1:a=2 2:b=1");
     let all: Vec<_> = (0..40).map(|at| format!("k{at}=v")).collect();
     world.add_to(&[(0, &all.join(" ")), (2, "c=1")]).await;
     world.clean(at(START_MS)).await;
@@ -274,12 +275,12 @@ async fn a_full_map_leaves_the_rest_to_another_cleaning() {
     let mut world = World::new(11, 1, COMPACT).await.with(2, u64::MAX);
     world.add("a=1 b=1 a=2 c=1 a=3 c=2 c=3").await;
     assert!(world.step(at(START_MS)).await.expect("cleaned"));
-    assert_eq!(world.shown().await, "1:b=1 2:a=2 3:c=1 4:a=3 5:c=2 6:c=3");
+    assert_eq!(world.text().await, "1:b=1 2:a=2 3:c=1 4:a=3 5:c=2 6:c=3");
     let state = world.clean_state(0);
     assert_eq!(state.next_offset, offset(3));
     assert_eq!(state.dirty_since_ms, Some(START_MS as u64), "at least");
     assert!(world.step(at(START_MS)).await.expect("cleaned"));
-    assert_eq!(world.shown().await, "1:b=1 4:a=3 6:c=3");
+    assert_eq!(world.text().await, "1:b=1 4:a=3 6:c=3");
     assert_eq!(world.clean_state(0).next_offset, offset(7));
     assert!(!world.step(at(START_MS)).await.expect("nothing to do"));
     assert_eq!(world.seams.metrics.clean.partial_passes.get(), 1);
@@ -295,7 +296,7 @@ async fn a_lag_keeps_young_records_as_they_are() {
     assert_eq!(world.clean(at(START_MS + 1_000)).await, 0);
     assert_eq!(world.clean(at(START_MS + 1_001)).await, 1);
     assert_eq!(
-        world.shown().await,
+        world.text().await,
         "1:a=2 2:a=3 3:a=4",
         "later ones say nothing of earlier ones"
     );
@@ -303,7 +304,7 @@ async fn a_lag_keeps_young_records_as_they_are() {
     assert_eq!(state.next_offset, offset(2));
     assert_eq!(state.dirty_since_ms, Some(START_MS as u64 + 2));
     assert_eq!(world.clean(at(START_MS + 1_003)).await, 1);
-    assert_eq!(world.shown().await, "3:a=4");
+    assert_eq!(world.text().await, "3:a=4");
 }
 
 #[tokio::test]
@@ -316,7 +317,7 @@ async fn what_waits_for_too_long_is_cleaned() {
     world.add("a=2").await;
     assert_eq!(world.clean(at(START_MS + 1_004)).await, 0);
     assert_eq!(world.clean(at(START_MS + 1_005)).await, 1);
-    assert_eq!(world.shown().await, "1:b=1 2:c=1 3:d=1 4:a=2");
+    assert_eq!(world.text().await, "1:b=1 2:c=1 3:d=1 4:a=2");
 }
 
 #[tokio::test]
@@ -349,7 +350,7 @@ async fn what_is_deleted_is_neither_read_nor_kept() {
     world.add("a=1 b=1 c=1 a=2").await;
     world.set_log_start(0, 2).await;
     world.clean(at(START_MS)).await;
-    assert_eq!(world.shown().await, "2:c=1 3:a=2");
+    assert_eq!(world.text().await, "2:c=1 3:a=2");
     assert_eq!(world.seams.metrics.clean.keys.get(), 2);
     world.add("b=3 b=4").await;
     world.set_log_start(0, 6).await;
@@ -367,7 +368,7 @@ async fn runs_of_files_count_one_after_the_other() {
     assert!(world.step(at(START_MS)).await.expect("cleaned"));
     assert_eq!(world.clean_state(0).next_offset, Offset::ZERO, "not yet");
     assert_eq!(
-        world.shown().await,
+        world.text().await,
         "1:b0=1 2:a=1 3:b1=1 4:a=2 5:b2=1 6:a=3 7:b3=1"
     );
     // Meanwhile more is published, of which this cleaning knows nothing.
@@ -375,10 +376,10 @@ async fn runs_of_files_count_one_after_the_other() {
     assert_eq!(world.clean(at(START_MS)).await, 3);
     assert_eq!(world.manifest().version(), versions + 5);
     assert_eq!(
-        world.shown().await,
+        world.text().await,
         "1:b0=1 3:b1=1 5:b2=1 6:a=3 7:b3=1 8:a=9 9:b1=2"
     );
-    assert_eq!(world.shown_of(1).await, "7:x=2");
+    assert_eq!(world.text_of(1).await, "7:x=2");
     let state = world.clean_state(0);
     assert_eq!(state.next_offset, offset(8));
     assert_eq!(state.dirty_since_ms, Some(START_MS as u64 + 8));
@@ -397,7 +398,7 @@ async fn files_that_are_dropped_meanwhile_do_no_harm_and_files_that_are_joined_d
     world.clean(at(START_MS)).await;
     assert_eq!(world.clean_state(0).next_offset, offset(16));
     assert_eq!(
-        world.shown().await,
+        world.text().await,
         "5:b2=1 7:b3=1 9:b4=1 11:b5=1 13:b6=1 14:a=7 15:b7=1"
     );
 
@@ -424,6 +425,6 @@ async fn a_cleaning_ends_with_the_policy() {
     assert!(world.step(at(START_MS)).await.expect("cleaned"));
     world.set_topic(1, &[]).await;
     assert_eq!(world.clean(at(START_MS)).await, 0);
-    assert_eq!(world.shown().await, "2:a=3 3:a=4");
+    assert_eq!(world.text().await, "2:a=3 3:a=4");
     assert_eq!(world.clean_state(0).next_offset, Offset::ZERO);
 }

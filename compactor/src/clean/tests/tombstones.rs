@@ -83,7 +83,7 @@ fn what_is_over_is_forgotten_and_what_is_new_is_dated() {
 #[test]
 fn marks_are_few() {
     let mut marks = Vec::new();
-    let mut seen = Vec::new();
+    let mut seen: Vec<(i64, i64)> = Vec::new();
     for now_ms in 0..5 * RETENTION_MS {
         let horizon = offset(horizon_of(&marks, at(now_ms)));
         for (at, seen_ms) in &seen {
@@ -92,6 +92,7 @@ fn marks_are_few() {
             let is_late = now_ms - seen_ms >= RETENTION_MS + RETENTION_MS / 16;
             assert!(!is_late || *at < horizon.get(), "{at} too late");
         }
+        seen.retain(|(at, _)| *at >= horizon.get());
         let end = offset(now_ms + 1);
         marks = marks_after(&marks, horizon, end, true, at(now_ms), RETENTION_MS);
         seen.push((now_ms, now_ms));

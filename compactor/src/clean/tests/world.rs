@@ -297,6 +297,12 @@ impl World {
         steps
     }
 
+    /// Waits until the picture shows the manifest that counts.
+    pub async fn shown(&self) {
+        let stands = self.writer.read(TOPIC).await.expect("reads");
+        self.seen(stands.expect("published").mod_revision).await;
+    }
+
     /// The manifest that counts.
     pub async fn reload(&mut self) {
         let stands = self.writer.read(TOPIC).await.expect("reads");
