@@ -11,6 +11,7 @@ pub mod manifests;
 pub mod publish;
 mod put;
 pub mod reclaim;
+pub mod retain;
 mod rewrite;
 pub mod snapshot;
 mod tables;

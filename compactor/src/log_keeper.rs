@@ -19,9 +19,6 @@ use crate::reclaim::Reclaimer;
 /// Pause after a pass that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often the own log is looked at when little is committed: something of it may be published meanwhile.
-const LOOK_PAUSE: Duration = Duration::from_secs(20);
-
 /// Why logs were not kept short. Nothing is lost: they only stay as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
@@ -50,6 +47,8 @@ pub struct LogKeeper {
     pub folder: Folder,
     /// Drops.
     pub reclaimer: Reclaimer,
+    /// How often logs are looked at when little is committed: something of them may be published meanwhile.
+    pub look_pause: Duration,
 }
 
 impl LogKeeper {
@@ -68,7 +67,7 @@ impl LogKeeper {
         loop {
             let more = acknowledged.wait_for(|end| *end >= next);
             // The time may pass with no more: then what there is, is looked at.
-            if let Ok(Err(_)) = tokio::time::timeout(LOOK_PAUSE, more).await {
+            if let Ok(Err(_)) = tokio::time::timeout(self.look_pause, more).await {
                 return;
             }
             let end = *acknowledged.borrow();
@@ -144,15 +143,11 @@ impl LogKeeper {
         Ok(tended)
     }
 
-    /// [`Self::tend_frozen_logs`] every `pause` while this process is the controller: `fence` gives the controller's
-    /// comparisons then, and `None` otherwise. Never ends; drop it to end it.
-    pub async fn keep_frozen_logs(
-        mut self,
-        pause: Duration,
-        fence: impl Fn() -> Option<Vec<Compare>> + Send,
-    ) {
+    /// [`Self::tend_frozen_logs`] while this process is the controller: `fence` gives the controller's comparisons then, and
+    /// `None` otherwise. Never ends; drop it to end it.
+    pub async fn keep_frozen_logs(mut self, fence: impl Fn() -> Option<Vec<Compare>> + Send) {
         loop {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(self.look_pause).await;
             let Some(fence) = fence() else { continue };
             match self.tend_frozen_logs(&fence).await {
                 Ok(tended) if tended == Tended::default() => {}

@@ -66,8 +66,9 @@ impl TopicManifest<'_> {
             created_ms: self.with.clock.now_ms(),
             ..content
         };
+        // Before it counts: nobody could go on from one that contradicts itself.
+        let manifest = Manifest::new(content.clone())?;
         let record = self.put(&content).await?;
-        let manifest = Manifest::new(content)?;
         let advance = Advance {
             topic_id: self.topic_id,
             read_at: followed.0,

@@ -9,6 +9,7 @@ pub mod events;
 pub mod history;
 pub mod load;
 pub mod proxy;
+pub mod published;
 pub mod s3;
 pub mod schedule;
 pub mod trial;

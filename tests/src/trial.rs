@@ -49,6 +49,8 @@ pub struct Outcome {
     pub longest_gap: Duration,
     /// Processes that ended by themselves.
     pub ended_by_themselves: usize,
+    /// Offsets that were published, of all partitions that were left.
+    pub published: i64,
 }
 
 impl Trial {
@@ -68,7 +70,7 @@ impl Trial {
         load.finish().await;
         Load::read_all(&topics, &cluster, self.load.patience, &recorder).await;
         let mut report = check(&recorder.take());
-        audit(&mut cluster, &mut report).await;
+        let published = audit(&mut cluster, &mut report).await;
         if !report.is_clean() && !with_bugs {
             keep_logs(&cluster, self.schedule.seed);
         }
@@ -78,6 +80,7 @@ impl Trial {
             report,
             longest_gap,
             ended_by_themselves: cluster.ended_by_themselves(),
+            published,
         }
     }
 }
@@ -94,15 +97,18 @@ fn keep_logs(cluster: &Cluster, seed: u64) {
     }
 }
 
-/// What is left when all brokers have stopped.
-async fn audit(cluster: &mut Cluster, report: &mut Report) {
+/// What is left when all brokers have stopped. How many offsets of it are published.
+async fn audit(cluster: &mut Cluster, report: &mut Report) -> i64 {
     for bad in cluster.terminate().await {
         report.add("I22", bad);
     }
-    check_stored(&cluster.stored().await, report);
+    let stored = cluster.stored().await;
+    check_stored(&stored, report);
     if let Err(found) = cluster.verify().await {
         report.add("I19", format!("the audit found:\n{found}"));
     }
+    let partitions = stored.partitions.iter();
+    partitions.map(|partition| partition.published_end).sum()
 }
 
 impl Outcome {
@@ -118,11 +124,12 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: seed {}: {}: {}, longest gap {:.1?}, ended by themselves {}",
+            "{}: seed {}: {}: {}, published {}, longest gap {:.1?}, ended by themselves {}",
             self.name,
             self.schedule.seed,
             self.schedule,
             self.report,
+            self.published,
             self.longest_gap,
             self.ended_by_themselves
         )

@@ -1,7 +1,5 @@
 //! An etcd that is lost, and the metadata rebuilt from the bucket.
 
-use std::path::{Path, PathBuf};
-
 use alluvium_protocol::messages::OffsetCommitRequest;
 use alluvium_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -9,6 +7,7 @@ use alluvium_protocol::messages::offset_commit_request::{
 use alluvium_tests::broker::{Broker, BrokerOptions, texts, until};
 use alluvium_tests::client::{Client, Topic};
 use alluvium_tests::etcd::{ClusterOptions, skipped};
+use alluvium_tests::published::{files, newest_manifest, quick, until_published};
 
 async fn made(broker: &Broker, metric: &str) -> f64 {
     broker.metrics().await.sum(metric)
@@ -36,21 +35,6 @@ async fn commit_offset(client: &mut Client, topic: &Topic, offset: i64) {
     };
     let answer = client.call_version(&request, 8).await;
     assert_eq!(answer.topics[0].partitions[0].error_code, 0);
-}
-
-/// Every file below a folder whose name ends so.
-fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files(&path, suffix));
-        } else if path.to_string_lossy().ends_with(suffix) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 async fn produce(client: &mut Client, topic: &Topic, partition: i32, from: usize, to: usize) {
@@ -101,7 +85,7 @@ async fn a_cluster_whose_etcd_is_lost_is_restored_from_its_bucket() {
     broker.kill();
 
     // A PUT that was repeated has left a copy of each of two segments.
-    let segments = files(&broker.folder().join("objects/segments"), ".seg");
+    let segments = files(&broker.folder().join("objects/segments"), "seg");
     for (number, segment) in segments.iter().rev().take(2).enumerate() {
         let copy = segment.with_file_name(format!("{:032x}.seg", number + 1));
         std::fs::copy(segment, copy).expect("copied");
@@ -158,7 +142,7 @@ async fn without_a_snapshot_the_records_come_back() {
     let mut client = Client::connect(&broker.endpoint()).await;
     produce(&mut client, &orders, 0, 5, 9).await;
     assert!(broker.terminate().await.success());
-    let metadata = files(broker.folder(), ".redb");
+    let metadata = files(broker.folder(), "redb");
     assert_eq!(metadata.len(), 1, "the embedded store is one file");
     metadata
         .iter()
@@ -191,10 +175,10 @@ async fn what_only_the_write_ahead_log_holds_comes_back() {
     let mut client = Client::connect(&broker.endpoint()).await;
     produce(&mut client, &orders, 0, 5, 9).await;
     broker.kill();
-    let metadata = files(broker.folder(), ".redb");
+    let metadata = files(broker.folder(), "redb");
     assert_eq!(metadata.len(), 1, "the embedded store is one file");
     std::fs::remove_file(&metadata[0]).expect("removed");
-    let segments = files(&broker.folder().join("objects/segments"), ".seg");
+    let segments = files(&broker.folder().join("objects/segments"), "seg");
     assert!(segments.is_empty(), "nothing was uploaded: {segments:?}");
     broker.set("broker.id", 4);
     let (out, err) = texts(&broker.offline("restore", &[]).await);
@@ -203,4 +187,120 @@ async fn what_only_the_write_ahead_log_holds_comes_back() {
     broker.restart().await;
     let mut client = Client::connect(&broker.endpoint()).await;
     assert_eq!(client.values(&orders, 0).await, expected(0, 9));
+}
+
+/// Removes the metadata and every segment: all in them is published.
+fn lose_metadata_and_segments(broker: &Broker) {
+    let metadata = files(broker.folder(), "redb");
+    assert_eq!(metadata.len(), 1, "the embedded store is one file");
+    let segments = files(&broker.folder().join("objects/segments"), "seg");
+    assert!(!segments.is_empty());
+    for file in metadata.iter().chain(&segments) {
+        std::fs::remove_file(file).expect("removed");
+    }
+}
+
+/// What is published comes back with nothing but its manifest and its table files, and what is not with its segments.
+#[tokio::test]
+async fn what_is_published_is_restored_without_segments() {
+    let options = quick(BrokerOptions::new().durability_object());
+    let options = options.set("snapshot.interval.ms", "1h");
+    let mut broker = options.start().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let orders = client.create_topic("orders", 2, &[]).await;
+    broker.kill();
+    // The snapshot knows the topic, and nothing of what follows.
+    broker.restart().await;
+    snapshot_made(&broker).await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    produce(&mut client, &orders, 0, 0, 20).await;
+    let mut producer = client.producer().await;
+    let batches: Vec<_> = ["0", "1", "2"]
+        .map(|number| producer.batch(&[&format!("1-{number}")]))
+        .into();
+    for (offset, batch) in (0..).zip(&batches) {
+        let answer = client.produce(&orders, 1, batch.clone()).await;
+        assert_eq!((answer.error_code, answer.base_offset), (0, offset));
+    }
+    until_published(&broker, &orders, &[20, 3]).await;
+    assert!(broker.terminate().await.success());
+    lose_metadata_and_segments(&broker);
+
+    // Tables that are missing are told before anything is written.
+    let table = files(&broker.folder().join("objects/tables"), "parquet").remove(0);
+    let aside = table.with_extension("aside");
+    std::fs::rename(&table, &aside).expect("moved");
+    let (out, err) = texts(&broker.offline("restore", &["--dry-run"]).await);
+    assert!(out.contains("are LOST"), "{out}{err}");
+    std::fs::rename(&aside, &table).expect("moved back");
+    // A manifest that was put and is not whole counts for nothing.
+    let (newest, _) = newest_manifest(&broker, &orders).expect("a manifest");
+    let torn = newest.with_file_name(format!("{:032x}.manifest", 1));
+    std::fs::write(&torn, b"ALVN").expect("written");
+
+    let restored = broker.offline("restore", &[]).await;
+    let (out, err) = texts(&restored);
+    assert!(
+        restored.status.success() && !out.contains("LOST"),
+        "{out}{err}"
+    );
+    broker.verify_ok().await;
+    broker.restart().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    assert_eq!(client.values(&orders, 0).await, expected(0, 20));
+    assert_eq!(client.values(&orders, 1).await, expected(1, 3));
+    // Its producers come back too: a retry of what is published stands once.
+    for (offset, batch) in (0..).zip(&batches) {
+        let answer = client.produce(&orders, 1, batch.clone()).await;
+        assert_eq!((answer.error_code, answer.base_offset), (0, offset));
+    }
+    // It goes on, and the metadata is lost again: the new snapshot names segments that are published later.
+    produce(&mut client, &orders, 0, 20, 30).await;
+    until_published(&broker, &orders, &[30, 3]).await;
+    broker.set("publish.interval.ms", "1h");
+    assert!(broker.terminate().await.success());
+    broker.restart().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let published = files(&broker.folder().join("objects/segments"), "seg");
+    produce(&mut client, &orders, 0, 30, 33).await;
+    assert!(broker.terminate().await.success());
+    let metadata = files(broker.folder(), "redb");
+    for file in metadata.iter().chain(&published) {
+        std::fs::remove_file(file).expect("removed");
+    }
+    let (out, err) = texts(&broker.offline("restore", &[]).await);
+    assert!(
+        out.contains("restored;") && !out.contains("LOST"),
+        "{out}{err}"
+    );
+    broker.verify_ok().await;
+    broker.restart().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    assert_eq!(client.values(&orders, 0).await, expected(0, 33));
+    assert_eq!(client.values(&orders, 1).await, expected(1, 3));
+}
+
+/// Without any snapshot, and without any segment.
+#[tokio::test]
+async fn manifests_alone_bring_records_back() {
+    let options = quick(BrokerOptions::new().durability_object());
+    let mut broker = options.set("snapshot.interval.ms", 0).start().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let orders = client.create_topic("orders", 2, &[]).await;
+    produce(&mut client, &orders, 1, 0, 9).await;
+    until_published(&broker, &orders, &[0, 9]).await;
+    assert!(broker.terminate().await.success());
+    lose_metadata_and_segments(&broker);
+    let (out, err) = texts(&broker.offline("restore", &[]).await);
+    assert!(out.contains("there is no snapshot"), "{out}{err}");
+    broker.verify_ok().await;
+    broker.restart().await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let recovered = Topic {
+        name: format!("recovered-{}", orders.id.simple()),
+        ..orders
+    };
+    assert_eq!(client.values(&recovered, 1).await, expected(1, 9));
+    produce(&mut client, &recovered, 1, 9, 12).await;
+    assert_eq!(client.values(&recovered, 1).await, expected(1, 12));
 }

@@ -29,7 +29,7 @@ mod time;
 mod tombstones;
 mod verdict;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +54,6 @@ const PUT_OFF: Duration = Duration::from_secs(300);
 /// How compacted topics are cleaned.
 #[derive(Debug, Clone)]
 pub struct CleanOptions {
-    /// The broker-wide defaults of topic settings.
-    pub topic_defaults: BTreeMap<String, String>,
     /// Bytes of memory for keys: Kafka's `log.cleaner.dedupe.buffer.size`. With its default of 128 MiB there is room for 5
     /// million keys at a time. Only taken while there is something to clean.
     pub map_bytes: usize,
@@ -66,7 +64,6 @@ pub struct CleanOptions {
 impl Default for CleanOptions {
     fn default() -> Self {
         Self {
-            topic_defaults: BTreeMap::new(),
             map_bytes: 128 << 20,
             run_bytes: 1 << 30,
         }
@@ -123,22 +120,16 @@ impl Cleaner {
         self.put_off.insert(topic_id, Instant::now());
     }
 
-    /// What to do now: what has begun, or the dirtiest of the topics that are this process' to compact.
+    /// What to do now: what has begun, or the dirtiest of the topics that are this process' to compact, whose `settings`
+    /// are known.
     pub fn next(
         &mut self,
         picture: &Picture,
         manifests: &HashMap<TopicId, Arc<Manifest>>,
-        is_mine: &dyn Fn(TopicId) -> bool,
+        settings: &dyn Fn(TopicId) -> Option<TopicSettings>,
         now: CleanTime,
     ) -> Option<CleanWork> {
-        let settings = |topic_id| {
-            let topic = picture
-                .topics
-                .with_id(topic_id)
-                .filter(|_| is_mine(topic_id))?;
-            let settings = TopicSettings::parse(&topic.configs, &self.options.topic_defaults);
-            settings.cleanup_policy.compact.then_some(settings)
-        };
+        let settings = |topic_id| settings(topic_id).filter(|one| one.cleanup_policy.compact);
         let current = self.current.take();
         if let Some(current) = current.filter(|current| settings(current.topic_id).is_some()) {
             return Some(CleanWork::GoOn(current));

@@ -137,6 +137,7 @@ impl World {
         LogKeeper {
             folder: self.folder.clone(),
             reclaimer: Reclaimer::new(store, keys, objects, needs, graves),
+            look_pause: Duration::from_secs(60),
         }
     }
 

@@ -4,6 +4,7 @@
 //! dropped when all in them is published, so that this is bounded too.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use alluvium_common::offset::Offset;
@@ -18,9 +19,6 @@ use object_store::ObjectStore;
 use tracing::warn;
 
 use crate::fold::{ReadError, commits_of};
-
-/// Blocks that are known at the same time, at most: about 100 MiB. With more waiting, what is known is published first.
-const BLOCKS_MAX: usize = 1 << 20;
 
 /// Why a backlog could not be followed.
 #[derive(Debug, thiserror::Error)]
@@ -75,23 +73,37 @@ pub struct Sources<'a> {
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backlog {
+    /// How many blocks it should have at most, and how many it may have now.
+    bound: usize,
+    blocks_max: usize,
     next: BTreeMap<LogId, u64>,
     spans: BTreeMap<TopicPartition, Vec<Arc<PendingSpan>>>,
     blocks: usize,
 }
 
 impl Backlog {
-    /// Takes in what was committed since the last time, of partitions of which `wanted` says up to where they are
-    /// published already; `None`: not wanted. Logs that cannot be read are left for the next time and counted.
+    /// Nothing is known. At about `blocks_max` blocks no more is taken in.
+    pub fn new(blocks_max: usize) -> Self {
+        Self {
+            bound: blocks_max,
+            blocks_max,
+            next: BTreeMap::new(),
+            spans: BTreeMap::new(),
+            blocks: 0,
+        }
+    }
+
+    /// Takes in what was committed since the last time, of partitions of which `wanted` says which offsets are to be
+    /// published; `None`: not wanted. Logs that cannot be read are left for the next time and counted.
     ///
     /// # Errors
     /// The metadata store fails.
     pub async fn follow(
         &mut self,
         from: &Sources<'_>,
-        wanted: &(dyn Fn(TopicPartition) -> Option<Offset> + Sync),
+        wanted: &(dyn Fn(TopicPartition) -> Option<Range<Offset>> + Sync),
     ) -> Result<usize, BacklogError> {
         let logs = commit_logs(from.store, from.keys).await?;
         self.next.retain(|log, _| logs.contains(log));
@@ -112,7 +124,7 @@ impl Backlog {
         &mut self,
         from: &Sources<'_>,
         log: LogId,
-        wanted: &(dyn Fn(TopicPartition) -> Option<Offset> + Sync),
+        wanted: &(dyn Fn(TopicPartition) -> Option<Range<Offset>> + Sync),
     ) -> Result<(), FollowError> {
         let first = self.next.get(&log).copied().unwrap_or(0);
         let LogId {
@@ -135,7 +147,7 @@ impl Backlog {
         from: &Sources<'_>,
         log: LogId,
         entry: &LogEntry,
-        wanted: &(dyn Fn(TopicPartition) -> Option<Offset> + Sync),
+        wanted: &(dyn Fn(TopicPartition) -> Option<Range<Offset>> + Sync),
     ) -> Result<(), FollowError> {
         let first = self.next.get(&log).copied().unwrap_or(0);
         let commits = commits_of(from.objects, entry).await?;
@@ -148,8 +160,7 @@ impl Backlog {
                 size_bytes: commit.size_bytes,
             });
             for span in footer.partitions {
-                let published = wanted(span.tp);
-                if published.is_some_and(|published| span.next_offset > published) {
+                if wanted(span.tp).is_some_and(|wanted| has_any_of(&span, &wanted)) {
                     self.add(PendingSpan {
                         log,
                         seq,
@@ -171,7 +182,13 @@ impl Backlog {
 
     /// There is so much that no more is taken in until some of it is published.
     pub fn is_full(&self) -> bool {
-        self.blocks >= BLOCKS_MAX
+        self.blocks >= self.blocks_max
+    }
+
+    /// What it is full of cannot be published, as what comes before it is in a log that was not read so far: more is taken
+    /// in, until there is as little again as there should be.
+    pub fn widen(&mut self) {
+        self.blocks_max = self.blocks + self.bound;
     }
 
     /// The topics of which there is something.
@@ -191,17 +208,32 @@ impl Backlog {
         of_topic.map(|(tp, spans)| (*tp, spans.as_slice()))
     }
 
-    /// Forgets what need not be published any more: of each partition what lies below the offset that `needed` gives,
-    /// or all for `None`.
-    pub fn forget(&mut self, needed: impl Fn(TopicPartition) -> Option<Offset>) {
+    /// Bytes of segments that hold something of a partition that is not published.
+    pub fn stored_bytes(&self, tp: TopicPartition) -> u64 {
+        let spans = self.spans.get(&tp).into_iter().flatten();
+        spans.map(|pending| pending.stored_bytes()).sum()
+    }
+
+    /// Forgets what need not be published any more: of each partition all but the offsets that `needed` gives, or all for
+    /// `None`.
+    pub fn forget(&mut self, needed: impl Fn(TopicPartition) -> Option<Range<Offset>>) {
         self.spans.retain(|tp, spans| {
-            let from = needed(*tp);
-            spans.retain(|pending| from.is_some_and(|from| pending.span.next_offset > from));
+            match needed(*tp) {
+                Some(needed) => spans.retain(|pending| has_any_of(&pending.span, &needed)),
+                None => spans.clear(),
+            }
             !spans.is_empty()
         });
         let all = self.spans.values().flatten();
         self.blocks = all.map(|pending| pending.span.blocks.len()).sum();
+        if self.blocks < self.bound {
+            self.blocks_max = self.bound;
+        }
     }
+}
+
+fn has_any_of(span: &PartitionSpan, offsets: &Range<Offset>) -> bool {
+    span.next_offset > offsets.start && span.base_offset < offsets.end
 }
 
 const FIRST: alluvium_common::topic::PartitionIndex = alluvium_common::topic::PartitionIndex(0);

@@ -1,6 +1,7 @@
 //! Where cleaning is done: between two rounds of publishing, a step at a time, so that nothing waits for it for long.
 
 use alluvium_metadata::compaction::CompactionShard;
+use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_metadata::view::Picture;
 use tracing::error;
 
@@ -24,10 +25,14 @@ impl Publisher {
 
     /// A step of a cleaning, if one is due or has begun. Whether that was so.
     async fn clean(&mut self, picture: &Picture) -> Result<bool, PublishError> {
-        let shards = &self.shards;
-        let is_mine = |topic_id| shards.holds(CompactionShard::of(topic_id));
+        let (shards, defaults) = (&self.shards, &self.options.topic_defaults);
+        let settings = |topic_id| {
+            let mine = shards.holds(CompactionShard::of(topic_id));
+            let topic = picture.topics.with_id(topic_id).filter(|_| mine)?;
+            Some(TopicSettings::parse(&topic.configs, defaults))
+        };
         let time = self.cleaner.now();
-        let next = self.cleaner.next(picture, &self.manifests, &is_mine, time);
+        let next = self.cleaner.next(picture, &self.manifests, &settings, time);
         let Some(work) = next else {
             return Ok(false);
         };

@@ -27,6 +27,8 @@ pub enum PublishError {
         partition: PartitionIndex,
         /// First offset of the batch.
         offset: Offset,
+        /// The offset after its last.
+        next_offset: Offset,
         /// What is wrong with it.
         source: TableError,
     },

@@ -18,6 +18,7 @@
 //! stable offset.
 
 mod backlog;
+mod bounds;
 mod clean;
 mod error;
 mod fetch;
@@ -31,20 +32,25 @@ mod tests;
 mod topic;
 mod write;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_common::background::{BackgroundStopped, BackgroundThreads};
 use alluvium_common::clock::SharedClock;
+use alluvium_common::error::Outcome;
 use alluvium_common::offset::Offset;
 use alluvium_common::rand::SharedRandom;
 use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_metadata::compaction::{CompactionShard, PublicationWriter};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::session::Session;
-use alluvium_metadata::store::{Compare, MetadataStore, Revision};
+use alluvium_metadata::store::{
+    Compare, KeyRange, MetadataStore, RangeRequest, Revision, StoreError,
+};
+use alluvium_metadata::topic_config::TopicSettings;
+use alluvium_metadata::topics::{TopicError, TopicWriter};
 use alluvium_metadata::view::{ClusterView, Picture, Published};
 use alluvium_segment::manifest::Manifest;
 use alluvium_table::{TableOptions, TableWriter};
@@ -54,21 +60,32 @@ use tracing::{error, info, warn};
 use crate::clean::{CleanOptions, Cleaner};
 use crate::manifests::read_manifest;
 use crate::reclaim::Graves;
+use crate::retain::{self, RetentionLimits, without_deleted};
 use crate::rewrite::join::run_to_join;
 use crate::rewrite::{keep_all, replace_tables, rewrite};
 use crate::topic_manifest::TopicManifest;
 use backlog::{Backlog, Sources};
+use bounds::Bounds;
 pub use error::PublishError;
 pub use metrics::PublishMetrics;
 pub use plan::PublishLimits;
 use plan::{ReadyPartition, TopicWork, ready};
 use shards::Shards;
 
-/// Pause after a round that found nothing to do. Requests and shards that are to be claimed are noticed at once.
+/// Pause after a round that found nothing to do, if nothing may wait for less. Requests and shards that are to be claimed
+/// are noticed at once.
 const ROUND_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause before what failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Log starts raised in one round: each is a transaction or two.
+const LOG_STARTS_PER_ROUND: usize = 100;
+
+/// How long the picture may take to show what the store has.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const OFFSET_MAX: Offset = Offset::new(i64::MAX).expect("not negative");
 
 /// Threads that open batches and write tables: one job at a time keeps one busy.
 const THREADS: usize = 1;
@@ -105,6 +122,8 @@ pub struct PublishOptions {
     pub table_bytes: u64,
     /// How table files are written.
     pub table: TableOptions,
+    /// Broker-wide settings of topics.
+    pub topic_defaults: BTreeMap<String, String>,
     /// Producers that are silent for longer are forgotten, in milliseconds.
     pub producers_expire_ms: i64,
     /// How compacted topics are cleaned.
@@ -126,13 +145,18 @@ pub struct Round {
 pub struct Publisher {
     with: PublishSeams,
     options: PublishOptions,
+    bounds: Bounds,
     writer: PublicationWriter,
+    topics: TopicWriter,
     shards: Shards,
     threads: BackgroundThreads,
     backlog: Backlog,
     manifests: HashMap<TopicId, Arc<Manifest>>,
-    /// Offsets of batches that cannot be opened: their partitions are not published beyond.
-    blocked: BTreeMap<TopicPartition, Offset>,
+    /// Topics whose manifest could not be read: nobody knows what is published of them.
+    unreadable: BTreeSet<TopicId>,
+    /// Offsets of batches that cannot be opened: their partitions are not published beyond, and what is there is not
+    /// followed, however long that lasts.
+    blocked: BTreeMap<TopicPartition, Range<Offset>>,
     /// Topics that were seen to need the column of raw headers.
     raw_headers: std::collections::HashSet<TopicId>,
     cleaner: Cleaner,
@@ -144,18 +168,35 @@ impl Publisher {
     /// # Errors
     /// The options for table files make no sense, or no thread can be started.
     pub fn new(with: PublishSeams, options: PublishOptions) -> Result<Self, PublishError> {
+        Self::bounded(with, options, Bounds::default())
+    }
+
+    fn bounded(
+        with: PublishSeams,
+        options: PublishOptions,
+        bounds: Bounds,
+    ) -> Result<Self, PublishError> {
         TableWriter::new(&options.table).map_err(PublishError::Table)?;
         let threads = BackgroundThreads::start("compactor", THREADS);
         let (store, keys) = (Arc::clone(&with.store), with.keys.clone());
         Ok(Self {
             writer: PublicationWriter::new(Arc::clone(&store), keys.clone()),
+            topics: TopicWriter::new(
+                Arc::clone(&store),
+                keys.clone(),
+                Arc::clone(&with.session),
+                Arc::clone(&with.clock),
+                Arc::clone(&with.random),
+            ),
             shards: Shards::new(store, keys, Arc::clone(&with.session)),
             threads: threads.ok_or(BackgroundStopped)?,
             cleaner: Cleaner::new(options.clean.clone(), Arc::clone(&with.clock)),
             with,
             options,
-            backlog: Backlog::default(),
+            bounds,
+            backlog: Backlog::new(bounds.backlog_blocks),
             manifests: HashMap::new(),
+            unreadable: BTreeSet::new(),
             blocked: BTreeMap::new(),
             raw_headers: std::collections::HashSet::new(),
         })
@@ -172,7 +213,7 @@ impl Publisher {
                 let pause = match round {
                     Round { failed: 1.., .. } => RETRY_PAUSE,
                     Round { more: true, .. } => continue,
-                    _ => ROUND_PAUSE,
+                    _ => ROUND_PAUSE.min(self.options.limits.age_max),
                 };
                 let until = tokio::time::Instant::now() + pause;
                 while tokio::time::timeout_at(until, changes.changed())
@@ -194,32 +235,35 @@ impl Publisher {
     /// Whether the picture asks for something that cannot wait for the next round.
     fn is_wanted(&self, picture: &Picture) -> bool {
         let asked = picture.publish_requests.keys();
-        let mut asked = asked.filter(|topic_id| self.shards.holds(CompactionShard::of(**topic_id)));
+        let mut asked = asked.filter(|topic_id| {
+            let mine = self.shards.holds(CompactionShard::of(**topic_id));
+            mine && picture.topics.with_id(**topic_id).is_some()
+        });
         asked.next().is_some() || self.shards.are_to_change(picture)
     }
 
     /// One round.
     pub async fn round(&mut self) -> Round {
-        let picture = self.with.view.picture();
         let mut round = Round::default();
-        match self.shards.keep(&picture).await {
-            // What others published meanwhile, or was not ours before, is found anew.
-            Ok(true) => self.backlog = Backlog::default(),
-            Ok(false) => {}
-            Err(error) => {
-                warn!(%error, "shards cannot be claimed; trying again");
-                round.failed += 1;
-            }
+        let picture = match self.picture().await {
+            Ok(picture) => picture,
+            Err(error) => return self.nothing_found(&error, round),
+        };
+        let held = self.shards.held().clone();
+        if let Err(error) = self.shards.keep(&picture).await {
+            warn!(%error, "shards cannot be claimed; trying again");
+            round.failed += 1;
+        }
+        let unblocked = self.unblock(&picture);
+        if unblocked || held != *self.shards.held() {
+            // What others published meanwhile, or was not wanted before, is found anew.
+            self.backlog = Backlog::new(self.bounds.backlog_blocks);
         }
         match self.find(&picture).await {
-            Ok(failed_logs) => round.failed += failed_logs,
-            Err(error) => {
-                self.with.metrics.errors.inc();
-                warn!(%error, "what is to be published cannot be found; trying again");
-                round.failed += 1;
-                return round;
-            }
+            Ok(failed) => round.failed += failed,
+            Err(error) => return self.nothing_found(&error, round),
         }
+        self.retain(&picture, &mut round).await;
         let due = self.due(&picture);
         round.more = due.iter().any(|(_, work, _)| !work.is_all) || self.backlog.is_full();
         for (topic_id, work, request) in due {
@@ -244,13 +288,99 @@ impl Publisher {
                 }
             }
         }
+        if round.published == 0 && self.backlog.is_full() {
+            self.backlog.widen();
+        }
         if round.failed == 0 && !round.more {
             self.clean_if_due(&picture, &mut round).await;
+        }
+        if round == Round::default() {
+            self.trim_if_due(&picture, &mut round).await;
         }
         if round == Round::default() {
             self.join_if_due(&picture, &mut round).await;
         }
         round
+    }
+
+    /// Raises the log starts of partitions of which too much is kept, some in a round.
+    async fn retain(&mut self, picture: &Picture, round: &mut Round) {
+        let mut raised = 0;
+        for (tp, to) in self.surplus(picture) {
+            if raised == LOG_STARTS_PER_ROUND {
+                round.more = true;
+                return;
+            }
+            raised += 1;
+            match self.topics.set_log_start(tp, to).await {
+                Ok(log_start) => info!(%tp, %log_start, "deleted old records"),
+                // Deleted meanwhile.
+                Err(TopicError::UnknownPartition) => {}
+                Err(error) => {
+                    round.failed += 1;
+                    warn!(%tp, %error, "old records cannot be deleted; trying again");
+                }
+            }
+        }
+    }
+
+    /// Where logs shall start that start too early.
+    fn surplus(&self, picture: &Picture) -> Vec<(TopicPartition, Offset)> {
+        let now_ms = self.with.clock.now_ms();
+        let mut surplus = Vec::new();
+        for (topic_id, manifest) in &self.manifests {
+            let Some(topic) = picture.topics.with_id(*topic_id) else {
+                continue;
+            };
+            let settings = TopicSettings::parse(&topic.configs, &self.options.topic_defaults);
+            let Some(limits) = RetentionLimits::of(&settings) else {
+                continue;
+            };
+            for partition in manifest.content().partitions.keys() {
+                let tp = TopicPartition::new(*topic_id, *partition);
+                let Some(placed) = picture.partitions.get(tp) else {
+                    continue;
+                };
+                let from = placed.record.log_start;
+                let waiting = self.backlog.stored_bytes(tp);
+                let to = retain::log_start(manifest, *partition, from, waiting, &limits, now_ms);
+                if to > from {
+                    surplus.push((tp, to));
+                }
+            }
+        }
+        surplus
+    }
+
+    /// Leaves table files out of a manifest of which nothing is readable any more: of one topic.
+    async fn trim_if_due(&mut self, picture: &Picture, round: &mut Round) {
+        let trimmed = self.manifests.iter().find_map(|(topic_id, manifest)| {
+            picture.topics.with_id(*topic_id)?;
+            let claim = self.shards.claim(CompactionShard::of(*topic_id))?;
+            let content = without_deleted(picture, *topic_id, manifest)?;
+            Some((*topic_id, claim, content))
+        });
+        let Some((topic_id, claim, content)) = trimmed else {
+            return;
+        };
+        let manifest = self.topic_manifest(picture, topic_id, claim);
+        let advanced = async {
+            let followed = manifest.begin().await?;
+            manifest.advance(followed, content, None).await
+        };
+        match advanced.await {
+            Ok(trimmed) => {
+                info!(%topic_id, version = trimmed.version(), "let go of table files below the log start");
+                self.manifests.insert(topic_id, trimmed);
+                round.more = true;
+            }
+            Err(PublishError::Superseded) => round.failed += 1,
+            Err(error) => {
+                round.failed += 1;
+                self.with.metrics.errors.inc();
+                error!(%topic_id, %error, "table files below the log start stay; it is tried again");
+            }
+        }
     }
 
     /// When nothing is to be published.
@@ -266,18 +396,72 @@ impl Publisher {
         }
     }
 
-    /// Reads new commits of the topics that are this process' to publish. How many logs could not be followed.
+    fn nothing_found(&self, error: &PublishError, mut round: Round) -> Round {
+        self.with.metrics.errors.inc();
+        warn!(%error, "what is to be published cannot be found; trying again");
+        round.failed += 1;
+        round
+    }
+
+    /// The picture. Topics of the backlog that it does not show are gone, and not newer than it.
+    async fn picture(&self) -> Result<Arc<Picture>, PublishError> {
+        let view = &self.with.view;
+        let picture = view.picture();
+        let is_shown = |topic_id: &TopicId| picture.topics.with_id(*topic_id).is_some();
+        if self.backlog.topics().iter().all(is_shown) {
+            return Ok(picture);
+        }
+        let any = KeyRange::key(self.with.keys.cluster());
+        let now = self
+            .with
+            .store
+            .range(RangeRequest::new(any))
+            .await?
+            .revision;
+        let reached = tokio::time::timeout(PICTURE_TIMEOUT, view.reached(now)).await;
+        match reached {
+            Ok(()) => Ok(view.picture()),
+            Err(_) => Err(PublishError::Store(StoreError::Unavailable {
+                outcome: Outcome::NotDone,
+                reason: "the picture of the cluster is out of date".to_owned(),
+            })),
+        }
+    }
+
+    /// Tries partitions again whose bad batch is deleted by now, and forgets those that are not this process' to publish.
+    /// Whether there are any.
+    fn unblock(&mut self, picture: &Picture) -> bool {
+        let before = self.blocked.len();
+        self.blocked.retain(|tp, batch| {
+            let mine = self.shards.holds(CompactionShard::of(tp.topic_id));
+            let placed = picture.partitions.get(*tp).filter(|_| mine);
+            placed.is_some_and(|placed| placed.record.log_start < batch.end)
+        });
+        self.count_blocked();
+        self.blocked.len() < before
+    }
+
+    fn count_blocked(&self) {
+        let blocked = i64::try_from(self.blocked.len()).unwrap_or(i64::MAX);
+        self.with.metrics.blocked_partitions.set(blocked);
+    }
+
+    /// Reads new commits of the topics that are this process' to publish. How many manifests and logs could not be read.
     async fn find(&mut self, picture: &Picture) -> Result<usize, PublishError> {
-        self.load_manifests(picture).await?;
-        let (manifests, shards) = (&self.manifests, &self.shards);
+        self.load_manifests(picture).await;
+        let (manifests, shards, blocked) = (&self.manifests, &self.shards, &self.blocked);
+        // Also of topics that the picture does not show: they may be newer than it.
         let wanted = |tp: TopicPartition| {
             let mine = shards.holds(CompactionShard::of(tp.topic_id));
-            let exists = mine && picture.topics.with_id(tp.topic_id).is_some();
-            exists.then(|| published_end(manifests, tp))
+            let end = blocked.get(&tp).map_or(OFFSET_MAX, |batch| batch.start);
+            mine.then(|| published_end(manifests, tp)..end)
         };
         let needed = |tp: TopicPartition| {
-            let placed = picture.partitions.get(tp)?;
-            Some(wanted(tp)?.max(placed.record.log_start))
+            picture.topics.with_id(tp.topic_id)?;
+            let wanted = wanted(tp)?;
+            let placed = picture.partitions.get(tp);
+            let log_start = placed.map_or(Offset::ZERO, |placed| placed.record.log_start);
+            Some(wanted.start.max(log_start)..wanted.end)
         };
         self.backlog.forget(needed);
         let sources = Sources {
@@ -286,11 +470,13 @@ impl Publisher {
             objects: &*self.with.objects,
         };
         let followed = self.backlog.follow(&sources, &wanted).await;
-        followed.map_err(|backlog::BacklogError::Store(error)| error.into())
+        let failed_logs = followed.map_err(|backlog::BacklogError::Store(error)| error)?;
+        Ok(failed_logs + self.unreadable.len())
     }
 
     /// The manifests that count, of all topics that are this process' to publish.
-    async fn load_manifests(&mut self, picture: &Picture) -> Result<(), PublishError> {
+    async fn load_manifests(&mut self, picture: &Picture) {
+        self.unreadable.clear();
         self.manifests
             .retain(|topic_id, _| picture.published.contains_key(topic_id));
         for (topic_id, published) in &*picture.published {
@@ -300,9 +486,15 @@ impl Publisher {
                 continue;
             }
             let manifest = read_manifest(&*self.with.objects, *topic_id, &published.record);
-            self.manifests.insert(*topic_id, Arc::new(manifest.await?));
+            match manifest.await {
+                Ok(manifest) => drop(self.manifests.insert(*topic_id, Arc::new(manifest))),
+                Err(error) => {
+                    self.with.metrics.errors.inc();
+                    error!(%topic_id, %error, "a topic cannot be published: its manifest cannot be read; it is tried again");
+                    self.unreadable.insert(*topic_id);
+                }
+            }
         }
-        Ok(())
     }
 
     /// What to publish now, oldest first, each with the request that it answers.
@@ -318,14 +510,15 @@ impl Publisher {
         topics.dedup();
         for topic_id in topics {
             let request = picture.publish_requests.get(&topic_id).copied();
-            let mine = self.shards.holds(CompactionShard::of(topic_id));
+            let mine = self.shards.holds(CompactionShard::of(topic_id))
+                && !self.unreadable.contains(&topic_id);
             let Some(topic) = picture.topics.with_id(topic_id).filter(|_| mine) else {
                 continue;
             };
             let work = TopicWork::of(self.ready(picture, topic_id), self.options.limits.bytes_max);
             if let Some(oldest_ms) = work.oldest_ms() {
                 let labels = vec![("topic".to_owned(), topic.name.to_string())];
-                let bytes = i64::try_from(work.stored_bytes()).unwrap_or(i64::MAX);
+                let bytes = i64::try_from(work.waiting_bytes).unwrap_or(i64::MAX);
                 metrics.backlog_bytes.get_or_create(&labels).set(bytes);
                 let age_seconds = now_ms.saturating_sub(oldest_ms) / 1000;
                 metrics
@@ -347,8 +540,8 @@ impl Publisher {
             let placed = picture.partitions.get(tp)?;
             let end = published_end(&self.manifests, tp);
             let mut ready = ready(tp, &placed.record, end, pending);
-            if let Some(blocked) = self.blocked.get(&tp) {
-                ready.cut_before(*blocked);
+            if let Some(batch) = self.blocked.get(&tp) {
+                ready.cut_before(batch.start);
             }
             Some(ready)
         });
@@ -363,7 +556,8 @@ impl Publisher {
         work: TopicWork,
         request: Option<Revision>,
     ) -> Result<bool, PublishError> {
-        let request = request.filter(|_| work.is_all);
+        // A full backlog does not tell whether there is more.
+        let request = request.filter(|_| work.is_all && !self.backlog.is_full());
         if work.is_empty() {
             if let Some(asked_at) = request {
                 self.writer.withdraw(topic_id, asked_at).await?;
@@ -376,6 +570,7 @@ impl Publisher {
         let job = topic::TopicJob {
             with: &self.with,
             options: &self.options,
+            bounds: &self.bounds,
             threads: &self.threads,
             manifest: self.topic_manifest(picture, topic_id, claim),
             raw_headers: self.raw_headers.contains(&topic_id),
@@ -400,15 +595,16 @@ impl Publisher {
             Err(PublishError::Batch {
                 partition,
                 offset,
+                next_offset,
                 source,
             }) => {
                 let tp = TopicPartition::new(topic_id, partition);
-                self.blocked.insert(tp, offset);
-                let blocked = i64::try_from(self.blocked.len()).unwrap_or(i64::MAX);
-                self.with.metrics.blocked_partitions.set(blocked);
+                self.blocked.insert(tp, offset..next_offset);
+                self.count_blocked();
                 Err(PublishError::Batch {
                     partition,
                     offset,
+                    next_offset,
                     source,
                 })
             }

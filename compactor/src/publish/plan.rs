@@ -103,6 +103,8 @@ pub struct TopicWork {
     pub partitions: Vec<ReadyPartition>,
     /// Whether that is all that there was.
     pub is_all: bool,
+    /// Bytes of segments of all that there was.
+    pub waiting_bytes: u64,
 }
 
 impl TopicWork {
@@ -111,6 +113,7 @@ impl TopicWork {
         ready.retain(|partition| !partition.spans.is_empty());
         ready.sort_unstable_by_key(|partition| partition.tp);
         let share = bytes_max / ready.len().max(1) as u64;
+        let waiting_bytes = ready.iter().map(ReadyPartition::stored_bytes).sum();
         let mut is_all = true;
         for partition in &mut ready {
             let mut bytes = 0;
@@ -129,6 +132,7 @@ impl TopicWork {
         Self {
             partitions: ready,
             is_all,
+            waiting_bytes,
         }
     }
 
@@ -153,6 +157,6 @@ impl TopicWork {
     pub fn is_due(&self, limits: &PublishLimits, now_ms: TimestampMs) -> bool {
         let age_max = i64::try_from(limits.age_max.as_millis()).unwrap_or(i64::MAX);
         let is_old = |oldest: TimestampMs| now_ms.saturating_sub(oldest) >= age_max;
-        self.stored_bytes() >= limits.bytes_min || self.oldest_ms().is_some_and(is_old)
+        self.waiting_bytes >= limits.bytes_min || self.oldest_ms().is_some_and(is_old)
     }
 }

@@ -30,6 +30,11 @@ impl Shards {
         }
     }
 
+    /// The shards that this process has, and the epochs of its claims.
+    pub fn held(&self) -> &BTreeMap<CompactionShard, Revision> {
+        &self.held
+    }
+
     /// Whether topics of that shard are this process' to compact.
     pub fn holds(&self, shard: CompactionShard) -> bool {
         self.held.contains_key(&shard)
@@ -54,8 +59,8 @@ impl Shards {
         takes || self.held.keys().any(|shard| !wanted.contains(shard))
     }
 
-    /// Takes what is this process' part and free, and leaves the rest to others. Whether anything changed.
-    pub async fn keep(&mut self, picture: &Picture) -> Result<bool, HoldError> {
+    /// Takes what is this process' part and free, and leaves the rest to others. When it fails, some of that may be done.
+    pub async fn keep(&mut self, picture: &Picture) -> Result<(), HoldError> {
         if !self.joined {
             self.claims.join().await?;
             self.joined = true;
@@ -63,7 +68,6 @@ impl Shards {
         let mut compactors = (*picture.compactors).clone();
         compactors.insert(self.me);
         let wanted = shards_of(self.me, &compactors);
-        let mut changed = false;
         let surplus: Vec<_> = self
             .held
             .iter()
@@ -73,9 +77,9 @@ impl Shards {
             .into_iter()
             .filter(|(shard, _)| !wanted.contains(shard))
         {
-            self.held.remove(&shard);
-            changed = true;
+            // It is held until it is certainly released, or nobody would release it any more.
             self.claims.release(shard, epoch).await?;
+            self.held.remove(&shard);
         }
         for shard in wanted {
             let lost = |epoch: &Revision| {
@@ -86,10 +90,10 @@ impl Shards {
                 continue;
             }
             match self.claims.take(shard).await? {
-                Some(epoch) => changed |= self.held.insert(shard, epoch) != Some(epoch),
-                None => changed |= self.held.remove(&shard).is_some(),
+                Some(epoch) => drop(self.held.insert(shard, epoch)),
+                None => drop(self.held.remove(&shard)),
             }
         }
-        Ok(changed)
+        Ok(())
     }
 }

@@ -13,9 +13,6 @@ use alluvium_segment::segment_index::SegmentRef;
 
 use super::plan::ReadyPartition;
 
-/// Stored bytes of a step. Two are in memory at a time, beside a row group and the upload's buffers.
-const STEP_BYTES: u64 = 32 << 20;
-
 /// Bytes between two wanted ranges that are read rather than asked for apart: about what a GET takes in time.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
@@ -53,8 +50,8 @@ pub struct Step {
     pub blocks: Vec<WantedBlock>,
 }
 
-/// Cuts the work on a topic into steps.
-pub fn steps(partitions: &[ReadyPartition]) -> Vec<Step> {
+/// Cuts the work on a topic into steps of about `step_bytes` stored bytes.
+pub fn steps(partitions: &[ReadyPartition], step_bytes: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     let (mut open, mut bytes) = (Vec::new(), 0);
     for partition in partitions {
@@ -68,7 +65,7 @@ pub fn steps(partitions: &[ReadyPartition]) -> Vec<Step> {
                     *block,
                 ));
                 bytes += u64::from(block.stored_length);
-                if bytes >= STEP_BYTES {
+                if bytes >= step_bytes {
                     steps.push(step(std::mem::take(&mut open)));
                     bytes = 0;
                 }

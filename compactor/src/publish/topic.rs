@@ -9,14 +9,15 @@ use alluvium_segment::manifest::{Manifest, TableEntry};
 use alluvium_table::TableOptions;
 use futures::{StreamExt, TryStreamExt};
 
+use super::bounds::Bounds;
 use super::error::PublishError;
 use super::fetch::fetch;
 use super::manifests::next_manifest;
 use super::plan::TopicWork;
-use super::steps::steps;
+use super::steps::{Step, steps};
 use super::write::write;
 use super::{PublishOptions, PublishSeams};
-use crate::tables::{TableOutput, TableOutputSeams};
+use crate::tables::{PART_BYTES, TableOutput, TableOutputSeams};
 use crate::topic_manifest::TopicManifest;
 
 /// Steps read at the same time: the next while one is written.
@@ -26,6 +27,7 @@ const STEPS_PARALLEL: usize = 2;
 pub struct TopicJob<'a> {
     pub with: &'a PublishSeams,
     pub options: &'a PublishOptions,
+    pub bounds: &'a Bounds,
     pub threads: &'a BackgroundThreads,
     /// The manifest that is followed.
     pub manifest: TopicManifest<'a>,
@@ -51,6 +53,7 @@ pub fn output_seams<'a>(
         broker_id: with.session.broker_id(),
         broker_epoch: with.session.broker_epoch(),
         table_bytes: options.table_bytes,
+        part_bytes: PART_BYTES,
     }
 }
 
@@ -67,32 +70,43 @@ impl TopicJob<'_> {
 
     async fn write_tables(&self, work: &TopicWork) -> Result<Vec<TableEntry>, PublishError> {
         let metrics = &self.with.metrics;
-        let steps = steps(&work.partitions);
+        let steps = steps(&work.partitions, self.bounds.step_bytes);
         for fetched in steps.iter().flat_map(|step| &step.fetches) {
             metrics.gets.inc();
             let length = fetched.positions.end - fetched.positions.start;
             metrics.get_bytes.inc_by(length);
         }
+        let options = TableOptions {
+            raw_headers: self.raw_headers,
+            ..self.options.table.clone()
+        };
+        let seams = TableOutputSeams {
+            part_bytes: self.bounds.part_bytes,
+            ..output_seams(
+                self.with,
+                self.options,
+                self.threads,
+                self.manifest.topic_id,
+            )
+        };
+        let mut output = TableOutput::new(seams, &options)?;
+        let written = self.write_steps(steps, &mut output).await;
+        output.end(written).await
+    }
+
+    async fn write_steps(
+        &self,
+        steps: Vec<Step>,
+        output: &mut TableOutput<'_>,
+    ) -> Result<(), PublishError> {
         let objects = Arc::clone(&self.with.objects);
         let fetches = steps
             .into_iter()
             .map(move |step| fetch(Arc::clone(&objects), step));
         let mut fetched = futures::stream::iter(fetches).buffered(STEPS_PARALLEL);
-        let options = TableOptions {
-            raw_headers: self.raw_headers,
-            ..self.options.table.clone()
-        };
-        let seams = output_seams(
-            self.with,
-            self.options,
-            self.threads,
-            self.manifest.topic_id,
-        );
-        let mut output = TableOutput::new(seams, &options)?;
         while let Some(step) = fetched.try_next().await? {
             output.write(move |builder| write(builder, &step)).await?;
         }
-        drop(fetched);
-        output.finish().await
+        Ok(())
     }
 }

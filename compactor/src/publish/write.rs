@@ -1,6 +1,8 @@
 //! Rows from the blocks of segments.
 
-use alluvium_segment::FormatError;
+use std::ops::Range;
+
+use alluvium_common::offset::Offset;
 use alluvium_segment::record_batch::{StoredBatch, check_crc, split};
 use alluvium_segment::segment_object::decode_block;
 use alluvium_table::TableError;
@@ -17,10 +19,12 @@ pub fn write(builder: &mut TableBuilder, step: &FetchedStep) -> Result<(), Publi
         let from = wanted.from.max(wanted.block.base_offset);
         let entered = builder.enter(wanted.partition, from);
         entered.map_err(PublishError::Table)?;
-        let raw = decode_block(&wanted.block, step.stored(wanted))?;
+        let of_block = |source| unopened(wanted, block_offsets(wanted), source);
+        let raw = decode_block(&wanted.block, step.stored(wanted));
+        let raw = raw.map_err(|error| of_block(error.into()))?;
         for batch in split(&raw) {
-            let (_, raw) = batch.map_err(FormatError::from)?;
-            push(builder, wanted, raw)?;
+            let (_, batch) = batch.map_err(|error| of_block(error.into()))?;
+            push(builder, wanted, batch)?;
         }
         builder.reach(wanted.block.next_offset);
     }
@@ -28,22 +32,34 @@ pub fn write(builder: &mut TableBuilder, step: &FetchedStep) -> Result<(), Publi
 }
 
 fn push(builder: &mut TableBuilder, wanted: &WantedBlock, raw: Bytes) -> Result<(), PublishError> {
-    let opened = check_crc(&raw).and_then(|()| StoredBatch::from_stored(raw));
-    let batch = opened.map_err(FormatError::from)?;
+    let checked = check_crc(&raw);
+    let batch = StoredBatch::from_stored(raw)
+        .map_err(|error| unopened(wanted, block_offsets(wanted), error.into()))?;
     if batch.next_offset() <= wanted.from {
         return Ok(());
     }
+    let offsets = batch.base_offset()..batch.next_offset();
+    checked.map_err(|error| unopened(wanted, offsets.clone(), error.into()))?;
     let pushed = builder.push_batch(&batch, wanted.from);
     pushed.map_err(|error| match error {
         TableError::NeedsRawHeaders => PublishError::NeedsRawHeaders,
         // What is inside of a batch is the producer's, and is not looked at when it comes.
         TableError::Batch(_) | TableError::Order(_) | TableError::TooLarge { .. } => {
-            PublishError::Batch {
-                partition: wanted.partition,
-                offset: batch.base_offset(),
-                source: error,
-            }
+            unopened(wanted, offsets, error)
         }
         error => PublishError::Table(error),
     })
+}
+
+fn unopened(wanted: &WantedBlock, offsets: Range<Offset>, source: TableError) -> PublishError {
+    PublishError::Batch {
+        partition: wanted.partition,
+        offset: offsets.start,
+        next_offset: offsets.end,
+        source,
+    }
+}
+
+fn block_offsets(wanted: &WantedBlock) -> Range<Offset> {
+    wanted.block.base_offset..wanted.block.next_offset
 }

@@ -55,8 +55,18 @@ pub async fn rewrite(
         ..options.clone()
     };
     let mut output = TableOutput::new(seams, &options)?;
-    let reads = steps(&sources).into_iter().map(|step| {
-        let (objects, source) = (Arc::clone(&objects), sources[step.source].clone());
+    let written = write_all(&objects, &sources, &mut output, keep).await;
+    output.end(written).await
+}
+
+async fn write_all(
+    objects: &Arc<dyn ObjectStore>,
+    sources: &[Source],
+    output: &mut TableOutput<'_>,
+    keep: &Keep,
+) -> Result<(), PublishError> {
+    let reads = steps(sources).into_iter().map(|step| {
+        let (objects, source) = (Arc::clone(objects), sources[step.source].clone());
         async move { source.read(&*objects, step).await }
     });
     let mut reads = futures::stream::iter(reads).buffered(STEPS_PARALLEL);
@@ -66,8 +76,7 @@ pub async fn rewrite(
             .write(move |builder| write(builder, &step, &keep))
             .await?;
     }
-    drop(reads);
-    output.finish().await
+    Ok(())
 }
 
 async fn open(

@@ -17,6 +17,7 @@ use super::join::run_to_join;
 use super::*;
 use crate::fold::ReadError;
 use crate::publish::PublishMetrics;
+use crate::tables::PART_BYTES;
 
 type Row = (i32, Record, TimestampType);
 
@@ -62,6 +63,7 @@ impl World {
             broker_id: BrokerId(1),
             broker_epoch: BrokerEpoch(5),
             table_bytes,
+            part_bytes: PART_BYTES,
         }
     }
 
@@ -112,7 +114,7 @@ impl World {
             });
             written.await.expect("written");
         }
-        let mut files = output.finish().await.expect("finished");
+        let mut files = output.end(Ok(())).await.expect("finished");
         (files.remove(0), rows)
     }
 

@@ -6,4 +6,7 @@ mod output;
 mod upload;
 
 pub use builder::TableBuilder;
+#[cfg(test)]
+pub use entry::table_entry;
 pub use output::{TableOutput, TableOutputSeams};
+pub use upload::PART_BYTES;

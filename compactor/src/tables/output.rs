@@ -34,6 +34,8 @@ pub struct TableOutputSeams<'a> {
     pub broker_epoch: BrokerEpoch,
     /// Size at which a file ends.
     pub table_bytes: u64,
+    /// A smaller file is one PUT, a larger one is put in parts of this size.
+    pub part_bytes: usize,
 }
 
 /// Files are put while they are written, and are garbage until a manifest names them.
@@ -75,10 +77,7 @@ impl<'a> TableOutput<'a> {
                 (builder, written)
             })
             .await?;
-        if let Err(error) = written {
-            self.upload.abort().await;
-            return Err(error);
-        }
+        written?;
         self.with
             .metrics
             .record_bytes
@@ -91,31 +90,32 @@ impl<'a> TableOutput<'a> {
         Ok(())
     }
 
-    /// Completes the last file. Gives all.
-    pub async fn finish(mut self) -> Result<Vec<TableEntry>, PublishError> {
-        if let Some(mut builder) = self.builder.take() {
-            self.complete(&mut builder).await?;
+    /// Completes the last file and gives all, if all was `written`. Else what is on its way is given up.
+    pub async fn end(
+        mut self,
+        written: Result<(), PublishError>,
+    ) -> Result<Vec<TableEntry>, PublishError> {
+        let completed = match (written, self.builder.take()) {
+            (Ok(()), Some(mut builder)) => self.complete(&mut builder).await,
+            (written, _) => written,
+        };
+        if let Err(error) = completed {
+            self.upload.abort().await;
+            return Err(error);
         }
         Ok(self.done)
     }
 
     /// Ends the file, unless there is no record in it, and begins the next.
     async fn complete(&mut self, builder: &mut TableBuilder) -> Result<(), PublishError> {
-        let mut upload = std::mem::replace(&mut self.upload, begin(&self.with));
-        let finished = match builder.roll() {
-            Ok(finished) => finished,
-            Err(error) => {
-                upload.abort().await;
-                return Err(PublishError::Table(error));
-            }
-        };
-        let entry = table_entry(upload.key().clone(), &finished);
+        let finished = builder.roll().map_err(PublishError::Table)?;
+        let entry = table_entry(self.upload.key().clone(), &finished);
         if entry.spans.is_empty() {
-            upload.abort().await;
             return Ok(());
         }
-        upload.put(finished.chunks).await?;
-        upload.complete().await?;
+        self.upload.put(finished.chunks).await?;
+        self.upload.complete().await?;
+        self.upload = begin(&self.with);
         self.with.metrics.tables.inc();
         self.with.metrics.table_bytes.inc_by(entry.size_bytes);
         self.done.push(entry);
@@ -132,5 +132,5 @@ fn begin(with: &TableOutputSeams<'_>) -> TableUpload {
             id: with.random.uuid(),
         },
     };
-    TableUpload::new(with.objects, ObjectKey::table(&name))
+    TableUpload::new(with.objects, ObjectKey::table(&name), with.part_bytes)
 }

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use crate::publish::PublishError;
 
 /// A smaller file is one PUT, a larger one is put in parts of this size.
-const PART_BYTES: usize = 8 << 20;
+pub const PART_BYTES: usize = 8 << 20;
 
 /// Parts on their way at the same time.
 const PARTS_PARALLEL_MAX: usize = 2;
@@ -26,16 +26,19 @@ const PART_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct TableUpload {
     key: ObjectKey,
     writer: BufWriter,
+    /// It was given up or is being completed: the writer takes nothing more, and panics when it is asked to.
+    is_over: bool,
 }
 
 impl TableUpload {
-    /// Begins.
-    pub fn new(objects: &Arc<dyn ObjectStore>, key: ObjectKey) -> Self {
+    /// Begins. A file smaller than `part_bytes` is one PUT, a larger one is put in parts of that size.
+    pub fn new(objects: &Arc<dyn ObjectStore>, key: ObjectKey, part_bytes: usize) -> Self {
         let path = Path::from(key.as_str());
-        let writer = BufWriter::with_capacity(Arc::clone(objects), path, PART_BYTES);
+        let writer = BufWriter::with_capacity(Arc::clone(objects), path, part_bytes);
         Self {
             writer: writer.with_max_concurrency(PARTS_PARALLEL_MAX),
             key,
+            is_over: false,
         }
     }
 
@@ -50,7 +53,6 @@ impl TableUpload {
             let put = tokio::time::timeout(PART_TIMEOUT, self.writer.put(chunk)).await;
             let put = put.unwrap_or_else(|_| Err(timed_out()));
             if let Err(error) = put {
-                self.abort().await;
                 return Err(self.failed(io::Error::other(error)));
             }
         }
@@ -59,14 +61,17 @@ impl TableUpload {
 
     /// Completes the file.
     pub async fn complete(&mut self) -> Result<(), PublishError> {
+        self.is_over = true;
         let done = tokio::time::timeout(PART_TIMEOUT, self.writer.shutdown()).await;
         let done = done.unwrap_or_else(|_| Err(io::Error::other(timed_out())));
-        // The writer has given back by itself what it could, and panics when it is told to.
         done.map_err(|error| self.failed(error))
     }
 
     /// Gives back what the object store keeps of an upload in parts. What cannot be given back now is collected later.
     pub async fn abort(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
         let aborted = tokio::time::timeout(PART_TIMEOUT, self.writer.abort()).await;
         if !matches!(aborted, Ok(Ok(()))) {
             tracing::debug!(key = %self.key, "an upload in parts could not be given up");

@@ -65,6 +65,10 @@ pub struct TopicSettings {
     pub compression_type: CompressionType,
     /// What happens to old records.
     pub cleanup_policy: CleanupPolicy,
+    /// How long records are kept after their timestamp; `None`: for ever.
+    pub retention_ms: Option<i64>,
+    /// How many bytes of a partition are kept; `None`: all.
+    pub retention_bytes: Option<u64>,
     /// A compacted partition is cleaned when more than this share of it is dirty.
     pub min_cleanable_dirty_ratio: f64,
     /// How old a record is at least when it is cleaned.
@@ -113,6 +117,9 @@ impl TopicSettings {
                 compact: has("compact"),
                 delete: has("delete"),
             },
+            // Kafka writes "for ever" and "all" as -1.
+            retention_ms: text("retention.ms").parse().ok().filter(|ms| *ms >= 0),
+            retention_bytes: text("retention.bytes").parse().ok(),
             min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
             min_compaction_lag_ms: text("min.compaction.lag.ms").parse().unwrap_or(0),
             max_compaction_lag_ms: limit(text("max.compaction.lag.ms")),

@@ -6,7 +6,6 @@ use super::{Definition, Effect, Kind};
 const NO_LOCAL_SEGMENTS: &str = "partitions have no segment files of their own";
 const NO_REPLICATION: &str = "object storage replicates, brokers do not";
 const ALWAYS_REMOTE: &str = "all data is in object storage anyway";
-const NO_CLEANER_YET: &str = "this version keeps all records";
 const SYNC_BY_DURABILITY: &str = "when a batch is synced is the matter of alluvium.durability";
 
 /// Defaults of topics that differ where the metadata lies in etcd: brokers can take over from each other there.
@@ -262,8 +261,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         LONG_FROM_MINUS_ONE,
         "-1",
         "log.retention.bytes",
-        Inert(NO_CLEANER_YET),
-        "Bytes of a partition that are kept; -1: all.",
+        Effective,
+        "Bytes of a partition that are kept, as stored; -1: all. Older records go when as much is left without them: what one table file holds of the partition at a time, and never what is not published yet.",
     ),
     // Kafka's default is a week. Here streams are kept for ever unless somebody says otherwise.
     setting(
@@ -271,8 +270,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         LONG_FROM_MINUS_ONE,
         "-1",
         "log.retention.ms",
-        Inert(NO_CLEANER_YET),
-        "How long records are kept; -1: for ever.",
+        Effective,
+        "How long records are kept after their timestamp; -1: for ever. They go when the youngest of what a table file holds of the partition is older, and never before they are published (publish.interval.ms).",
     ),
     setting(
         "segment.bytes",

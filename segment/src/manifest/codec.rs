@@ -27,6 +27,14 @@ const FORMAT: Format = Format {
     version: MANIFEST_VERSION,
 };
 
+/// The length of a manifest's index, from its last bytes.
+///
+/// # Errors
+/// They are not the end of a manifest.
+pub fn index_length(tail: &[u8]) -> Result<u32, FormatError> {
+    parted::index_length(&FORMAT, tail)
+}
+
 const ITEM_TABLE: u64 = 0;
 const ITEM_PARTITION: u64 = 1;
 

@@ -116,12 +116,7 @@ impl Manifest {
     /// bytes.
     pub fn stored_bytes(&self, partition: PartitionIndex) -> u64 {
         let spans = self.spans_from(partition, Offset::ZERO);
-        let shares = spans.map(|found| {
-            let all: u64 = found.table.spans.iter().map(|span| span.raw_bytes).sum();
-            let share = u128::from(found.table.size_bytes) * u128::from(found.span.raw_bytes);
-            (share / u128::from(all.max(1))) as u64
-        });
-        shares.sum()
+        spans.map(|found| found.stored_bytes()).sum()
     }
 
     fn at(&self, (table, span): (u32, u32)) -> TableSpan<'_> {
@@ -134,6 +129,13 @@ impl Manifest {
 }
 
 impl TableSpan<'_> {
+    /// Bytes of the table file that the span takes: its share of the record bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        let all: u64 = self.table.spans.iter().map(|span| span.raw_bytes).sum();
+        let share = u128::from(self.table.size_bytes) * u128::from(self.span.raw_bytes);
+        (share / u128::from(all.max(1))) as u64
+    }
+
     /// The offsets that the span answers for.
     pub fn offsets(&self) -> Range<Offset> {
         self.span.base_offset..self.span.next_offset

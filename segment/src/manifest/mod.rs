@@ -22,7 +22,7 @@ use crate::footer::ProducerSummary;
 use crate::object_key::ObjectKey;
 
 pub use clean::{CleanState, TOMBSTONE_MARKS_MAX, TombstoneMark};
-pub use codec::MANIFEST_VERSION;
+pub use codec::{MANIFEST_VERSION, index_length};
 pub use lookup::{Manifest, TableSpan};
 
 /// A manifest as the metadata store names it.

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::error::TableError;
-use crate::index::{Index, Stripe, TableSpan};
+use crate::index::{BLOCK_BYTES, Index, Stripe, TableSpan};
 use crate::metadata::{self, Parsed};
-use crate::ranges::Columns;
+use crate::ranges::{self, Columns};
+use crate::read;
 use crate::rebuild::Cutter;
-use crate::{ranges, read};
 
 /// What has to be known of a table before it is read; kept outside of it, where the table is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl TableFile {
     pub fn ranges(&self, stripe: usize) -> Vec<Range<u64>> {
         let stripe = self.index.stripes.get(stripe);
         stripe.map_or_else(Vec::new, |stripe| {
-            ranges::of_stripe(self, stripe, Columns::Records)
+            ranges::of_stripe(self, stripe, Columns::Needed)
         })
     }
 
@@ -150,18 +150,22 @@ impl TableFile {
     ) -> Result<Vec<StoredBatch>, TableError> {
         let codec = self.stripe(stripe)?.codec;
         let mut cutter = Cutter::new(codec, leader_epoch);
-        read::each_group(self, stripe, bytes, |rows| cutter.push(rows))?;
+        read::each_group(self, stripe, bytes, Columns::Needed, |rows| {
+            cutter.push(rows)
+        })?;
         cutter.finish()
     }
 
-    /// The records of a stripe, for audits and for compaction. `bytes` as for [`TableFile::rebuild`].
+    /// The records of a stripe, for compaction. `bytes` as for [`TableFile::rebuild`].
     pub fn records(
         &self,
         stripe: usize,
         bytes: &[Bytes],
     ) -> Result<Vec<(Record, TimestampType)>, TableError> {
         let mut records = Vec::with_capacity(self.stripe(stripe)?.rows as usize);
-        read::each_group(self, stripe, bytes, |rows| rows.records(&mut records))?;
+        read::each_group(self, stripe, bytes, Columns::Needed, |rows| {
+            rows.records(&mut records)
+        })?;
         Ok(records)
     }
 
@@ -174,6 +178,45 @@ impl TableFile {
         each: impl FnMut(Offset, Option<&[u8]>),
     ) -> Result<(), TableError> {
         read::each_key(self, stripe, bytes, each)
+    }
+
+    /// Like [`TableFile::ranges`], with the columns that other programs read and this one need not.
+    pub fn audit_ranges(&self, stripe: usize) -> Vec<Range<u64>> {
+        let stripe = self.index.stripes.get(stripe);
+        stripe.map_or_else(Vec::new, |stripe| {
+            ranges::of_stripe(self, stripe, Columns::All)
+        })
+    }
+
+    /// Like [`TableFile::records`], of the bytes of [`TableFile::audit_ranges`]. An error, beside damage, if partitions or
+    /// headers of the rows are not what the index says of the stripe.
+    pub fn audit_records(
+        &self,
+        stripe: usize,
+        bytes: &[Bytes],
+    ) -> Result<Vec<(Record, TimestampType)>, TableError> {
+        let mut records = Vec::with_capacity(self.stripe(stripe)?.rows as usize);
+        read::each_group(self, stripe, bytes, Columns::All, |rows| {
+            rows.records(&mut records)
+        })?;
+        Ok(records)
+    }
+
+    /// Where the data ends, which is blocks of [`BLOCK_BYTES`] and a shorter last one, and the tail begins.
+    pub fn data_end(&self) -> u64 {
+        self.index.data_end
+    }
+
+    /// Verifies the checksums of all blocks in `bytes`, which begin at the block `first` and hold whole blocks. The number
+    /// of the first that is damaged, with what is wrong.
+    pub fn check_blocks(&self, first: usize, bytes: &[u8]) -> Result<(), (usize, TableError)> {
+        for (number, block) in (first..).zip(bytes.chunks(BLOCK_BYTES)) {
+            let stored = self.index.blocks.get(number);
+            let stored = stored.ok_or((number, TableError::malformed()))?;
+            let checked = check_crc32c("table block", *stored, block);
+            checked.map_err(|error| (number, error.into()))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn stripe(&self, number: usize) -> Result<&Stripe, TableError> {

@@ -9,16 +9,18 @@ use crate::schema::leaf;
 /// Blocks between two ranges that are read along with them: fewer requests for a few more bytes.
 const GAP_BLOCKS_MAX: u64 = 1;
 
-/// What is read of a stripe.
+/// Which columns of a stripe are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Columns {
-    /// All that a record consists of.
-    Records,
+    /// Those that the index does not tell the contents of. Its partition is known, and most records have no headers.
+    Needed,
     /// Offsets and keys.
     Keys,
+    /// All, to see whether the index tells the truth.
+    All,
 }
 
-/// Leaves that are read for a stripe. Its partition is known, and most records have no headers.
+/// Leaves that are read for a stripe.
 pub(crate) fn leaves(file: &TableFile, stripe: &Stripe, columns: Columns) -> Vec<usize> {
     if columns == Columns::Keys {
         return vec![leaf::OFFSET, leaf::KEY];
@@ -30,7 +32,10 @@ pub(crate) fn leaves(file: &TableFile, stripe: &Stripe, columns: Columns) -> Vec
         leaf::KEY,
         leaf::VALUE,
     ];
-    if stripe.has_headers {
+    if columns == Columns::All {
+        leaves.push(leaf::PARTITION);
+    }
+    if stripe.has_headers || columns == Columns::All {
         leaves.extend([leaf::HEADER_KEY, leaf::HEADER_VALUE]);
         leaves.extend(file.has_raw_headers.then_some(leaf::RAW_HEADERS));
     }

@@ -3,8 +3,8 @@
 use alluvium_common::offset::Offset;
 use alluvium_segment::record_batch::{Record, RecordHeader, TimestampType};
 use arrow_array::{
-    Array, BinaryArray, Int8Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
-    TimestampMillisecondArray,
+    Array, BinaryArray, Int8Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray, TimestampMillisecondArray,
 };
 use arrow_buffer::Buffer;
 use bytes::Bytes;
@@ -29,6 +29,8 @@ const GROUP_ROWS: usize = 1024;
 
 /// Some rows of a stripe.
 pub(crate) struct RowGroup {
+    /// Where it was read.
+    partitions: Option<Int32Array>,
     offsets: Int64Array,
     timestamps: TimestampMillisecondArray,
     timestamp_types: Int8Array,
@@ -59,10 +61,13 @@ pub(crate) fn each_group(
     file: &TableFile,
     number: usize,
     bytes: &[Bytes],
+    columns: Columns,
     mut each: impl FnMut(&RowGroup) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
-    each_batch(file, number, Columns::Records, bytes, |batch| {
+    let stripe = file.stripe(number)?;
+    each_batch(file, number, columns, bytes, |batch| {
         let group = RowGroup::new(batch).ok_or(TableError::malformed())?;
+        group.check_told(stripe)?;
         each(&group)
     })
 }
@@ -159,6 +164,7 @@ impl RowGroup {
             }
         };
         Some(Self {
+            partitions: column(batch, name::PARTITION),
             offsets: column(batch, name::OFFSET)?,
             timestamps: column(batch, name::TIMESTAMP)?,
             timestamp_types: column(batch, name::TIMESTAMP_TYPE)?,
@@ -170,6 +176,22 @@ impl RowGroup {
 
     pub fn len(&self) -> usize {
         self.offsets.len()
+    }
+
+    /// Whether what the index says of the columns that need not be read is true, as far as they were.
+    fn check_told(&self, stripe: &Stripe) -> Result<(), TableError> {
+        let is_own = |partition: &i32| *partition == stripe.partition.0;
+        let partitions = self.partitions.as_ref();
+        let own = partitions.is_none_or(|all| all.values().iter().all(is_own));
+        let headers = self.headers.as_ref();
+        let has_headers = headers.is_some_and(|headers| {
+            let ends = headers.lists.value_offsets();
+            ends.first() != ends.last()
+        });
+        match own && (stripe.has_headers || !has_headers) {
+            true => Ok(()),
+            false => Err(TableError::malformed()),
+        }
     }
 
     /// A row.

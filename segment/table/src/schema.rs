@@ -28,6 +28,7 @@ pub(crate) const HEADER_VALUE_PATH: [&str; 4] = [name::HEADERS, "list", "element
 
 /// Leaves of the schema: columns of a row group. All readers count on this order.
 pub(crate) mod leaf {
+    pub const PARTITION: usize = 0;
     pub const OFFSET: usize = 1;
     pub const TIMESTAMP: usize = 2;
     pub const TIMESTAMP_TYPE: usize = 3;

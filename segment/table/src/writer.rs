@@ -125,6 +125,10 @@ impl TableWriter {
             let codec = attributes.codec()?;
             for record in batch.records(limits)? {
                 let record = record?;
+                // The next batch has the offsets behind, so this one must not take them.
+                if !(batch.base_offset()..batch.next_offset()).contains(&record.offset) {
+                    return Err(TableError::Order("a record is not within its batch"));
+                }
                 if record.offset >= from {
                     self.push(&record, attributes.timestamp_type(), codec)?;
                 }

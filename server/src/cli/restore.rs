@@ -85,8 +85,9 @@ fn print(plan: &Plan) -> io::Result<()> {
     ];
     output::table(&mut io::stdout().lock(), header, &rows)?;
     println!(
-        "{} topics, {} partitions, {} segments, {} other keys; producer ids from {} on",
+        "{} topics, of which {} are published as table files, {} partitions, {} segments, {} other keys; producer ids from {} on",
         plan.topics.len(),
+        plan.published.len(),
         plan.partitions.len(),
         plan.logs
             .iter()

@@ -19,7 +19,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let path = loaded.config.data_dir.clone();
     let opened = open_for_audit(loaded, Path::new(&path)).await?;
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(
-        "{pos} of {len} segments {wide_bar} {eta}",
+        "{pos} of {len} segments and table files {wide_bar} {eta}",
     )?);
     let report = audit(
         &*opened.metadata,
@@ -52,7 +52,27 @@ fn print(report: &Report) {
         report.records
     );
     println!(
-        "{} objects of {} bytes that nothing refers to: left by uploads that were broken off, harmless",
+        "{} topics published: {} table files of {} bytes, {} records, {} of them compared with those in segments",
+        report.topics_published,
+        report.tables,
+        report.table_bytes,
+        report.table_records,
+        report.records_compared
+    );
+    if report.segments_gone > 0 {
+        println!(
+            "{} segments are not there any more: all in them is published",
+            report.segments_gone
+        );
+    }
+    if report.leftovers > 0 {
+        println!(
+            "{} published topics do not exist: deleted, and not cleaned up yet, harmless",
+            report.leftovers
+        );
+    }
+    println!(
+        "{} objects of {} bytes that nothing refers to: left by uploads that were broken off, or replaced by others, harmless",
         report.orphans, report.orphan_bytes
     );
     for finding in report.findings.iter().take(FINDINGS_PRINTED_MAX) {

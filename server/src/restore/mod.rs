@@ -1,7 +1,7 @@
 //! Rebuilds the metadata of a cluster from its bucket alone, into an empty metadata store.
 //!
 //! Nouns: a **span** is what a segment holds of a partition; a partition's **chain** is the spans that follow each other
-//! from its log start on; a **candidate** is a segment that the snapshot does not name but that may have been committed
+//! from its log start, or from where what is published ends; a **candidate** is a segment that the snapshot does not name but that may have been committed
 //! after it.
 //!
 //! Flow: `scan` reads the newest readable snapshot and the footers of candidates; `chain` decides per partition
@@ -13,6 +13,9 @@
 //! the snapshot nothing was committed later (F2): their unnamed segments are orphans. No offset is invented: where the next
 //! span is missing the chain ends, and what lies behind is told and left.
 //!
+//! **What is published.** Records below a topic's published end are in its table files and need no segments, which may have
+//! been deleted: chains begin there. `manifests` finds the manifest that says so.
+//!
 //! **Commit logs.** All segments go into logs of broker [`RESTORED_BROKER`], which never was one, under broker epochs
 //! from -1 downwards: revisions of a new etcd begin at 1, so these logs are older than every session to come, and no
 //! session can ever write to them.
@@ -23,6 +26,7 @@
 //! batches in write-ahead logs were written, and which clients have seen.
 
 mod chain;
+mod manifests;
 mod order;
 mod partition;
 mod plan;

@@ -7,6 +7,7 @@ use alluvium_common::offset::Offset;
 use alluvium_common::topic::{TopicId, TopicName, TopicPartition};
 use alluvium_metadata::model::{EpochStart, PartitionRecord, TailEntry, TopicRecord};
 use alluvium_segment::footer::PartitionSpan;
+use alluvium_segment::manifest::Manifest;
 
 use super::chain::{Span, extend};
 use super::scan::{Found, Segment};
@@ -77,7 +78,7 @@ fn span_of(segment: usize, part: &PartitionSpan) -> Span {
 }
 
 /// Makes sure that the topic has the partition.
-fn add_topic(
+pub(super) fn add_topic(
     tp: TopicPartition,
     topics: &mut BTreeMap<TopicId, TopicRecord>,
     now_ms: i64,
@@ -106,10 +107,23 @@ fn add_topic(
     topic.partition_count = topic.partition_count.max(count);
 }
 
+/// What is known of a partition beside segments.
+pub(super) struct Told<'a> {
+    /// As of the snapshot.
+    pub(super) record: Option<&'a PartitionRecord>,
+    /// What is published of its topic.
+    pub(super) manifest: Option<&'a Manifest>,
+}
+
 /// What is restored of a partition.
 pub(super) struct Chain {
     spans: Vec<Span>,
+    /// Segments that the snapshot names, of which this partition's part is published. It needs them no more; but they stand
+    /// in front of its others, in whichever commit log they come to lie because others do.
+    before: Vec<Span>,
     pub(super) log_start: i64,
+    /// Where the spans must begin: behind the log start and all that is published.
+    pub(super) start: i64,
     pub(super) end: i64,
     pub(super) end_at_snapshot: i64,
     /// As of the snapshot.
@@ -119,7 +133,7 @@ pub(super) struct Chain {
 impl Chain {
     pub(super) fn of(
         tp: TopicPartition,
-        record: Option<&PartitionRecord>,
+        told: &Told<'_>,
         spans: &Spans,
         segments: &[Segment],
         warnings: &mut Vec<String>,
@@ -128,20 +142,35 @@ impl Chain {
         let committed = spans.committed.get(&tp).map_or(&[][..], Vec::as_slice);
         let first = committed.first().map(|span| span.base);
         let lowest = || candidates.iter().map(|span| span.base).min();
-        let known_start = record.map(|record| record.log_start.get());
+        let known_start = told.record.map(|record| record.log_start.get());
+        let published = |manifest: &Manifest| {
+            let mut spans = manifest.spans_from(tp.partition, Offset::ZERO);
+            spans.next().map(|span| span.offsets().start.get())
+        };
         // Without a snapshot nothing says where the log began, but that the first there is did.
-        let log_start = known_start.or_else(|| first.or_else(lowest)).unwrap_or(0);
+        let first_known = || {
+            let published = told.manifest.and_then(published);
+            let first = first.or_else(lowest);
+            first.into_iter().chain(published).min()
+        };
+        let log_start = known_start.or_else(first_known).unwrap_or(0);
+        let published_end = told
+            .manifest
+            .map_or(0, |manifest| manifest.published_end(tp.partition).get());
+        let start = log_start.max(published_end);
         let mut chain = Self {
             spans: Vec::new(),
+            before: Vec::new(),
             log_start,
-            end: first.unwrap_or(log_start).min(log_start),
+            start,
+            end: first.unwrap_or(start).min(start),
             end_at_snapshot: 0,
-            record: record.cloned(),
+            record: told.record.cloned(),
         };
         if chain.take_committed(tp, committed, segments, warnings) {
             chain.take_candidates(candidates);
         }
-        chain.end = chain.end.max(log_start);
+        chain.end = chain.end.max(start);
         chain.tell_what_is_left(tp, candidates, warnings);
         chain
     }
@@ -154,14 +183,17 @@ impl Chain {
         segments: &[Segment],
         warnings: &mut Vec<String>,
     ) -> bool {
-        let end = committed.last().map_or(self.log_start, |span| span.next);
-        self.end_at_snapshot = end.max(self.log_start);
+        let end = committed.last().map_or(self.start, |span| span.next);
+        self.end_at_snapshot = end.max(self.start);
         for span in committed {
-            if span.next <= self.log_start {
+            let segment = &segments[span.segment];
+            if span.next <= self.start {
+                if span.next > self.log_start && segment.exists {
+                    self.before.push(*span);
+                }
                 continue;
             }
-            let starts = self.spans.is_empty() && span.base <= self.log_start;
-            let segment = &segments[span.segment];
+            let starts = self.spans.is_empty() && span.base <= self.start;
             if !segment.exists || !(starts || span.base == self.end) {
                 warnings.push(format!(
                     "partition {tp}: offsets {} to {} are LOST: segment {} {}",
@@ -182,12 +214,12 @@ impl Chain {
     }
 
     fn take_candidates(&mut self, candidates: &[Span]) {
-        // The log start may lie within the first span, of which nothing was committed at the snapshot.
+        // The start may lie within the first span, of which nothing was committed at the snapshot.
         let around = candidates
             .iter()
-            .filter(|span| span.base <= self.log_start && span.next > self.log_start);
+            .filter(|span| span.base <= self.start && span.next > self.start);
         let start = match self.spans.is_empty() {
-            true => around.map(|span| span.base).max().unwrap_or(self.log_start),
+            true => around.map(|span| span.base).max().unwrap_or(self.start),
             false => self.end,
         };
         let min_epoch = self.spans.last().map_or(-1, |span| span.last_epoch);
@@ -229,7 +261,8 @@ impl Chain {
     }
 
     pub(super) fn segments(&self) -> Vec<usize> {
-        self.spans.iter().map(|span| span.segment).collect()
+        let spans = self.before.iter().chain(&self.spans);
+        spans.map(|span| span.segment).collect()
     }
 
     pub(super) fn record(
@@ -284,10 +317,138 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
+    use alluvium_common::epoch::BrokerEpoch;
+    use alluvium_common::topic::PartitionIndex;
+    use alluvium_metadata::fold::LogId;
     use alluvium_metadata::model::WalHolder;
+    use alluvium_segment::fold_object::FoldedCommit;
+    use alluvium_segment::footer::{Footer, SegmentHeader};
+    use alluvium_segment::manifest::{ManifestContent, PublishedPartition};
+    use alluvium_segment::object_key::{ObjectKey, SegmentName};
+    use bytes::Bytes;
     use uuid::Uuid;
 
     use super::*;
+
+    /// Segments with offsets of one partition: from, to before, whether the snapshot names it, whether it exists.
+    fn chain(
+        log_start: Option<i64>,
+        published: Option<i64>,
+        parts: &[(i64, i64, bool, bool)],
+    ) -> (Chain, Vec<String>) {
+        let topic_id = TopicId(Uuid::from_u128(7));
+        let tp = TopicPartition::new(topic_id, PartitionIndex(0));
+        let log = LogId {
+            broker_id: BrokerId(1),
+            broker_epoch: BrokerEpoch(5),
+        };
+        let segments = (0..).zip(parts).map(|(seq, (base, next, named, exists))| {
+            let header = SegmentHeader {
+                broker_id: log.broker_id,
+                broker_epoch: log.broker_epoch,
+                created_ms: 0,
+            };
+            let offset = |value: i64| Offset::new(value).expect("not negative");
+            let part = PartitionSpan {
+                tp,
+                base_offset: offset(*base),
+                next_offset: offset(*next),
+                max_timestamp: 0,
+                leader_epochs: vec![(LeaderEpoch(1), offset(*base))],
+                blocks: Vec::new(),
+                producers: Vec::new(),
+            };
+            Segment {
+                commit: FoldedCommit {
+                    object_key: ObjectKey::segment(&SegmentName {
+                        broker_id: log.broker_id,
+                        broker_epoch: log.broker_epoch,
+                        id: Uuid::from_u128(seq.into()),
+                    }),
+                    size_bytes: 0,
+                    footer_crc: 0,
+                    footer: Bytes::new(),
+                },
+                footer: Footer {
+                    header,
+                    partitions: vec![part],
+                },
+                place: named.then_some((log, seq)),
+                exists: *exists,
+            }
+        });
+        let found = Found {
+            segments: segments.collect(),
+            ..Found::default()
+        };
+        let record = log_start.map(|log_start| PartitionRecord {
+            log_start: Offset::new(log_start).expect("not negative"),
+            tail: vec![TailEntry {
+                broker_id: log.broker_id,
+                broker_epoch: log.broker_epoch,
+                first_seq: 0,
+                last_seq: None,
+            }],
+            ..PartitionRecord::new(BrokerId(1))
+        });
+        let records = record.iter().map(|record| (tp, record.clone())).collect();
+        let (mut topics, mut warnings) = (BTreeMap::new(), Vec::new());
+        let spans = Spans::of(&found, &records, &mut topics, 0, &mut warnings);
+        warnings.clear();
+        let manifest = published.map(|end| {
+            let next_offset = Offset::new(end).expect("not negative");
+            let partition = PublishedPartition {
+                next_offset,
+                ..PublishedPartition::default()
+            };
+            let content = ManifestContent {
+                partitions: [(tp.partition, partition)].into(),
+                ..ManifestContent::empty(topic_id)
+            };
+            Manifest::new(content).expect("well formed")
+        });
+        let told = Told {
+            record: record.as_ref(),
+            manifest: manifest.as_ref(),
+        };
+        let chain = Chain::of(tp, &told, &spans, &found.segments, &mut warnings);
+        (chain, warnings)
+    }
+
+    #[test]
+    fn a_chain_begins_where_what_is_published_ends() {
+        let parts = [
+            (0, 10, true, false),
+            (10, 20, true, true),
+            (20, 30, true, true),
+            (30, 40, false, true),
+        ];
+        let (whole, warnings) = chain(Some(0), Some(20), &parts);
+        assert_eq!((whole.end, whole.end_at_snapshot), (40, 30));
+        assert_eq!((whole.log_start, whole.segments()), (0, vec![1, 2, 3]));
+        assert_eq!(warnings, [""; 0]);
+        let (broken, warnings) = chain(Some(0), None, &parts);
+        assert_eq!((broken.end, broken.segments().len()), (0, 0));
+        assert!(warnings[0].contains("LOST"), "{warnings:?}");
+    }
+
+    #[test]
+    fn what_is_published_needs_no_segment() {
+        for log_start in [Some(0), None] {
+            let (chain, warnings) = chain(log_start, Some(20), &[]);
+            let (end, segments) = (chain.end, chain.segments());
+            assert_eq!((end, segments, warnings), (20, Vec::new(), Vec::new()));
+        }
+        // More is published than the snapshot knew of, and what comes next was committed after that.
+        let parts = [(0, 10, true, false), (20, 30, false, true)];
+        let (after, warnings) = chain(Some(0), Some(20), &parts);
+        assert_eq!((after.end, after.segments()), (30, vec![1]));
+        assert_eq!(warnings, [""; 0]);
+        // Nothing continues it.
+        let (gap, warnings) = chain(Some(0), Some(15), &parts);
+        assert_eq!((gap.end, gap.segments().len()), (15, 0));
+        assert!(warnings[0].contains("NOT restored"), "{warnings:?}");
+    }
 
     #[test]
     fn what_a_write_ahead_log_may_hold_more_of_stays_with_it() {
@@ -300,7 +461,9 @@ mod tests {
         let restored = |record| {
             let chain = Chain {
                 spans: Vec::new(),
+                before: Vec::new(),
                 log_start: 5,
+                start: 5,
                 end: 5,
                 end_at_snapshot: 5,
                 record,

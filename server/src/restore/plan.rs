@@ -7,7 +7,7 @@ use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition}
 use alluvium_metadata::coordinator::GroupShard;
 use alluvium_metadata::coordinator::keys::GroupKeys;
 use alluvium_metadata::keys::Keys;
-use alluvium_metadata::model::{PartitionRecord, TailEntry, TopicRecord};
+use alluvium_metadata::model::{PartitionRecord, PublishedRecord, TailEntry, TopicRecord};
 use alluvium_metadata::value;
 use alluvium_segment::fold_object::FoldedCommit;
 use alluvium_segment::footer::PartitionSpan;
@@ -16,8 +16,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::RESTORED_BROKER;
+use super::manifests::FoundManifest;
 use super::order::{Named, Ordered, order};
-use super::partition::{Chain, Spans};
+use super::partition::{Chain, Spans, Told, add_topic};
 use super::scan::{Found, Segment};
 
 /// Producer ids that are skipped beyond the largest seen: those that brokers had taken and not used, or used without
@@ -50,6 +51,8 @@ pub struct Plan {
     pub topics: Vec<TopicRecord>,
     /// Partitions, by topic and number.
     pub partitions: Vec<RestoredPartition>,
+    /// The manifests that will count.
+    pub published: Vec<(TopicId, PublishedRecord)>,
     /// Commit logs with their epochs, oldest first.
     pub logs: Vec<(BrokerEpoch, Vec<FoldedCommit>)>,
     /// Keys of the snapshot that are written as they were: groups, committed offsets and others.
@@ -70,10 +73,21 @@ pub fn plan(found: Found, leader: BrokerId, now_ms: i64) -> anyhow::Result<Plan>
     let mut topics = read_topics(&stored, &mut warnings);
     let records = read_partitions(&keys, &stored, &topics, &mut warnings);
     let spans = Spans::of(&found, &records, &mut topics, now_ms, &mut warnings);
+    for (topic_id, found) in &found.manifests {
+        for partition in found.manifest.content().partitions.keys() {
+            let tp = TopicPartition::new(*topic_id, *partition);
+            add_topic(tp, &mut topics, now_ms, &mut warnings);
+        }
+    }
 
     let mut chains = BTreeMap::new();
     for tp in all_partitions(&topics) {
-        let chain = Chain::of(tp, records.get(&tp), &spans, &found.segments, &mut warnings);
+        let manifest = found.manifests.get(&tp.topic_id);
+        let known = Told {
+            record: records.get(&tp),
+            manifest: manifest.map(|found| &found.manifest),
+        };
+        let chain = Chain::of(tp, &known, &spans, &found.segments, &mut warnings);
         chains.insert(tp, chain);
     }
     let segments = chains.iter().map(|(tp, chain)| (*tp, chain.segments()));
@@ -115,11 +129,16 @@ pub fn plan(found: Found, leader: BrokerId, now_ms: i64) -> anyhow::Result<Plan>
         partitions,
         logs: logs.collect(),
         topics: topics.into_values().collect(),
+        published: found
+            .manifests
+            .iter()
+            .map(|(topic_id, found)| (*topic_id, found.record.clone()))
+            .collect(),
         copied: stored
             .into_iter()
             .filter(|(key, _)| is_copied(&keys, key))
             .collect(),
-        next_producer_id: next_producer_id(&found.segments),
+        next_producer_id: next_producer_id(&found),
         warnings,
     })
 }
@@ -132,6 +151,7 @@ fn is_copied(keys: &Keys, key: &[u8]) -> bool {
         keys.all_commits(),
         keys.partitions(),
         keys.topics(),
+        keys.all_published(),
         keys.group_coordinators(),
     ];
     let is_writer = || GroupShard::all().any(|shard| GroupKeys::new(keys, shard).writer() == key);
@@ -193,7 +213,7 @@ fn all_partitions(topics: &BTreeMap<TopicId, TopicRecord>) -> impl Iterator<Item
     })
 }
 
-/// Segments with a part that a restored partition does not use, though it lies behind its log start.
+/// Segments with a part that a restored partition does not use, though it lies behind its log start and is not published.
 fn superseded_in_part(
     segments: &[Segment],
     chains: &BTreeMap<TopicPartition, Chain>,
@@ -204,7 +224,7 @@ fn superseded_in_part(
         .collect();
     let is_unused = |number: usize, part: &PartitionSpan| {
         chains.get(&part.tp).is_some_and(|chain| {
-            part.next_offset.get() > chain.log_start && !used[&part.tp].contains(&number)
+            part.next_offset.get() > chain.start && !used[&part.tp].contains(&number)
         })
     };
     segments
@@ -237,13 +257,16 @@ fn tail_of(named: &[Named], epochs: &[BrokerEpoch]) -> Vec<TailEntry> {
     entries.collect()
 }
 
-fn next_producer_id(segments: &[Segment]) -> i64 {
-    let spans = segments
+fn next_producer_id(found: &Found) -> i64 {
+    let spans = found
+        .segments
         .iter()
         .flat_map(|segment| &segment.footer.partitions);
     let ids = spans
         .flat_map(|span| &span.producers)
         .map(|producer| producer.producer_id.0);
+    let manifests = found.manifests.values();
+    let ids = ids.chain(manifests.filter_map(FoundManifest::last_producer_id));
     ids.max().unwrap_or(0).saturating_add(PRODUCER_IDS_SKIPPED)
 }
 
@@ -268,6 +291,7 @@ mod tests {
             (keys.cluster(), false),
             (keys.object_store(), false),
             (keys.partition(tp), false),
+            (keys.published(tp.topic_id), false),
             (keys.commit(BrokerId(1), BrokerEpoch(1), 1), false),
         ] {
             let relative = keys.relative(&key).expect("of the cluster");

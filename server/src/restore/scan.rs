@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
+use alluvium_common::topic::TopicId;
 use alluvium_compactor::fold::commits_of;
 use alluvium_metadata::commit_log::{LogEntry, drop_covered};
 use alluvium_metadata::fold::LogId;
@@ -12,7 +13,7 @@ use alluvium_metadata::value;
 use alluvium_segment::fold_object::FoldedCommit;
 use alluvium_segment::footer::{Footer, TAIL_READ_BYTES, TRAILER_BYTES, footer_length};
 use alluvium_segment::object_key::{
-    CLUSTER_MARKER, ObjectKey, SEGMENTS_PREFIX, SNAPSHOTS_PREFIX, SnapshotName,
+    CLUSTER_MARKER, ManifestName, ObjectKey, SEGMENTS_PREFIX, SNAPSHOTS_PREFIX, SnapshotName,
 };
 use alluvium_segment::snapshot_object::Snapshot;
 use anyhow::Context;
@@ -21,6 +22,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
+
+use super::manifests::{self, FoundManifest};
 
 /// Footers read at the same time.
 const READS_PARALLEL: usize = 32;
@@ -47,6 +50,8 @@ pub struct Found {
     pub cluster_id: Option<Uuid>,
     /// The snapshot's segments, then the candidates.
     pub segments: Vec<Segment>,
+    /// The manifest of each topic that has one.
+    pub manifests: BTreeMap<TopicId, FoundManifest>,
     /// What could not be read.
     pub unreadable: Vec<String>,
 }
@@ -86,6 +91,21 @@ pub async fn scan(
         }
         None => false,
     };
+    let is_younger = |name: &ManifestName| {
+        let written = &name.written;
+        is_younger(
+            (written.broker_id, written.broker_epoch),
+            found.snapshot.as_ref(),
+        )
+    };
+    let manifests = manifests::find(
+        objects,
+        keys,
+        found.snapshot.as_ref(),
+        is_younger,
+        &mut found.unreadable,
+    );
+    found.manifests = manifests.await?;
     let known: BTreeSet<_> = found
         .segments
         .iter()
@@ -209,6 +229,7 @@ async fn read_committed(
             (log, entry, commits)
         })
         .buffered(READS_PARALLEL);
+    let mut missing = 0;
     while let Some((log, entry, commits)) = read.next().await {
         let decoded = commits.map_err(anyhow::Error::from).and_then(|commits| {
             (entry.first_seq()..)
@@ -225,6 +246,8 @@ async fn read_committed(
         });
         match decoded {
             Ok(segments) => found.segments.extend(segments),
+            // The log is known all the same. Where it is not as it should be the chains of its partitions have a gap.
+            Err(_) if is_gone(&entry, listed) => missing += 1,
             Err(error) => {
                 whole = false;
                 found.unreadable.push(format!(
@@ -237,17 +260,35 @@ async fn read_committed(
             }
         }
     }
+    drop(read);
+    if missing > 0 {
+        found.unreadable.push(format!(
+            "{missing} segments that the snapshot names are not in the bucket: published and deleted since, or lost"
+        ));
+    }
     whole
+}
+
+/// Whether an entry names a single segment, and the bucket does not have it.
+fn is_gone(entry: &LogEntry, listed: &BTreeMap<ObjectKey, u64>) -> bool {
+    match entry {
+        LogEntry::Commit { record, .. } => !listed.contains_key(&record.object_key),
+        LogEntry::Fold(_) | LogEntry::Dropped(_) => false,
+    }
 }
 
 /// F2: only sessions that were open at the snapshot, or began after it, can have committed anything after it.
 fn may_be_younger(key: &ObjectKey, snapshot: Option<&Snapshot>) -> bool {
-    let (Some(snapshot), Some(name)) = (snapshot, key.segment_name()) else {
-        return true;
-    };
-    let session: (BrokerId, BrokerEpoch) = (name.broker_id, name.broker_epoch);
-    name.broker_epoch.0.unsigned_abs() > snapshot.head.revision
-        || snapshot.head.sessions.contains(&session)
+    let name = key.segment_name();
+    name.is_none_or(|name| is_younger((name.broker_id, name.broker_epoch), snapshot))
+}
+
+/// The same of a session.
+fn is_younger(session: (BrokerId, BrokerEpoch), snapshot: Option<&Snapshot>) -> bool {
+    snapshot.is_none_or(|snapshot| {
+        session.1.0.unsigned_abs() > snapshot.head.revision
+            || snapshot.head.sessions.contains(&session)
+    })
 }
 
 async fn read_segment(

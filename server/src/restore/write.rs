@@ -40,6 +40,9 @@ pub async fn write(restore: &Restore, plan: &Plan) -> anyhow::Result<()> {
             value::encode(&partition.record),
         ));
     }
+    for (topic_id, record) in &plan.published {
+        keys.push((restore.keys.published(*topic_id), value::encode(record)));
+    }
     for topic in &plan.topics {
         keys.push((restore.keys.topic(&topic.name), value::encode(topic)));
     }

@@ -37,8 +37,9 @@ use crate::config::Role;
 /// Commits after which the own log is looked at again: half a fold, so that few entries wait beyond what is due.
 const COMMITS_PER_LOOK: u64 = 32;
 
-/// Pause between two looks at the logs of former sessions. They change when a session ends or a topic is deleted.
-const FROZEN_LOGS_PAUSE: Duration = Duration::from_secs(60);
+/// Longest pause between two looks at a commit log. Entries of it are not needed any more when they are published or when
+/// a topic is deleted; one of a former session changes in no other way.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes of segments of one topic that are published at a time: what is done again when that fails.
 const PUBLISH_BYTES_MAX: u64 = 4 << 30;
@@ -115,6 +116,7 @@ fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>)
             },
             Arc::clone(graves),
         ),
+        look_pause: LOOK_PAUSE_MAX.min(basics.loaded.config.publish_interval_ms.as_duration()),
     };
     let (own, frozen) = (keeper(), keeper());
     let acknowledged = duties.acknowledged.clone();
@@ -130,7 +132,7 @@ fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>)
             let epoch = controller.borrow().elected?;
             Some(vec![Compare::created_at(keys.controller(), epoch)])
         };
-        frozen.keep_frozen_logs(FROZEN_LOGS_PAUSE, fence).await;
+        frozen.keep_frozen_logs(fence).await;
     });
 }
 
@@ -166,11 +168,9 @@ fn publish(
             zstd_level: i32::try_from(config.publish_zstd_level).unwrap_or(i32::MAX),
             ..TableOptions::default()
         },
+        topic_defaults: basics.loaded.topic_defaults.clone(),
         producers_expire_ms: i64::try_from(config.producer_id_expiration_ms.0).unwrap_or(i64::MAX),
-        clean: CleanOptions {
-            topic_defaults: basics.loaded.topic_defaults.clone(),
-            ..CleanOptions::default()
-        },
+        clean: CleanOptions::default(),
     };
     let publisher = Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")?;
     tasks.spawn(publisher.run());

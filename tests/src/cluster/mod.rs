@@ -76,6 +76,13 @@ impl Setup {
         self
     }
 
+    /// Records are published, their commits dropped and their segments deleted within seconds.
+    pub fn publishing(self) -> Self {
+        self.set("publish.interval.ms", 700)
+            .set("log.segment.delete.delay.ms", 1_500)
+            .set("reclaim.sweep.interval.ms", 3_000)
+    }
+
     /// Starts everything and waits until all brokers are ready.
     pub async fn start(self) -> Cluster {
         let etcd = match self.etcd_members {

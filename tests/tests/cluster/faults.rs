@@ -8,7 +8,7 @@ use alluvium_tests::load::LoadOptions;
 use alluvium_tests::schedule::{Event, Schedule};
 use alluvium_tests::trial::Trial;
 
-use super::{brokers, setup};
+use super::{assert_clean, brokers, setup};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -28,7 +28,7 @@ async fn survives(name: &'static str, class: &'static str, events: Vec<Event>) {
         load: LoadOptions::of(class, 1),
         schedule: Schedule::of(events),
     };
-    trial.run().await.assert_clean();
+    assert_clean(&trial.run().await);
 }
 
 /// F1, F2, F3: the frozen broker wakes up in the middle of what it was doing, and its session is over.

@@ -5,6 +5,7 @@ mod faults;
 mod random;
 
 use alluvium_tests::cluster::Setup;
+use alluvium_tests::trial::Outcome;
 
 /// Names how many brokers a cluster has here.
 const BROKERS_VARIABLE: &str = "ALLUVIUM_TEST_BROKERS";
@@ -20,5 +21,11 @@ fn brokers() -> usize {
 }
 
 fn setup() -> Setup {
-    Setup::new(brokers())
+    Setup::new(brokers()).publishing()
+}
+
+/// Nothing was violated, and compactors, which die with their brokers, went on.
+fn assert_clean(outcome: &Outcome) {
+    outcome.assert_clean();
+    assert!(outcome.published > 0, "nothing was published");
 }

@@ -42,7 +42,7 @@ async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: 
             schedule: shape.schedule(*seed),
         };
         println!("{name}: seed {seed}: {}", trial.schedule);
-        trial.run().await.assert_clean();
+        assert_clean(&trial.run().await);
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use alluvium_segment::wal_frame::{self, FILE_HEADER_BYTES, WalFileHeader, frame_bytes};
 use alluvium_tests::broker::{Broker, BrokerOptions, texts};
 use alluvium_tests::client::{Client, Topic};
+use alluvium_tests::published::files;
 
 /// Longer than any test: what is written stays in the write-ahead log.
 const NEVER_MS: u64 = 3_600_000;
@@ -44,20 +45,6 @@ fn frames(broker: &Broker) -> (PathBuf, Vec<(usize, usize)>) {
         }
     }
     panic!("no frames in the write-ahead log");
-}
-
-/// Files below `folder` whose names end in `.extension`.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(files(&path, extension));
-        } else if path.extension().is_some_and(|ends| ends == extension) {
-            found.push(path);
-        }
-    }
-    found
 }
 
 fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {

@@ -4,5 +4,6 @@
 
 mod damage;
 mod kills;
+mod published;
 mod retries;
 mod world;

@@ -131,7 +131,7 @@ async fn broker_wide_defaults_count() {
     let mut world = World::new(4, 1, &[]).await;
     world.add("a=1 a=2").await;
     let compact = ("cleanup.policy".to_owned(), "compact".to_owned());
-    world.options.clean.topic_defaults = [compact].into();
+    world.options.topic_defaults = [compact].into();
     world.restart();
     assert_eq!(world.clean(at(START_MS)).await, 1);
 }

@@ -16,6 +16,7 @@ use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{BrokerRecord, PartitionRecord, TopicRecord};
 use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{MemoryStore, MetadataStore, MetadataStoreExt, Revision};
+use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_metadata::value;
 use alluvium_metadata::view::ClusterView;
 use alluvium_segment::manifest::{CleanState, Manifest, ManifestContent};
@@ -108,6 +109,7 @@ impl World {
                 ..TableOptions::default()
             },
             producers_expire_ms: i64::MAX,
+            topic_defaults: BTreeMap::new(),
             clean: CleanOptions::default(),
         };
         let world = Self {
@@ -202,6 +204,7 @@ impl World {
             broker_id: self.seams.session.broker_id(),
             broker_epoch: self.seams.session.broker_epoch(),
             table_bytes: self.options.table_bytes,
+            part_bytes: 5_000,
         }
     }
 
@@ -230,7 +233,7 @@ impl World {
             });
             written.await.expect("written");
         }
-        let tables = output.finish().await.expect("finished");
+        let tables = output.end(Ok(())).await.expect("finished");
         content.tables.extend(tables);
         let manifest = manifest.advance(followed, content, None).await;
         self.manifests.insert(TOPIC, manifest.expect("counts"));
@@ -264,8 +267,13 @@ impl World {
     /// What is to be done now.
     pub fn next(&mut self, time: CleanTime) -> Option<CleanWork> {
         let picture = self.seams.view.picture();
+        let defaults = &self.options.topic_defaults;
+        let settings = |topic_id| {
+            let topic = picture.topics.with_id(topic_id)?;
+            Some(TopicSettings::parse(&topic.configs, defaults))
+        };
         self.cleaner
-            .next(&picture, &self.manifests, &|_| true, time)
+            .next(&picture, &self.manifests, &settings, time)
     }
 
     /// One step of a cleaning, if one is due. Whether that was so.

@@ -136,7 +136,7 @@ pub enum Until {
 pub struct ClusterPlan {
     /// About partitions.
     pub partitions: Plan<TopicPartition>,
-    /// Topics that have partitions, or are published, and do not exist.
+    /// Topics that have partitions, are published or shall be, and do not exist.
     pub orphans: Vec<TopicId>,
 }
 
@@ -148,6 +148,7 @@ pub fn plan(
     now: &Circumstances<'_>,
 ) -> ClusterPlan {
     let published = picture.published.keys();
+    let published = published.chain(picture.publish_requests.keys());
     let without_topic = |topic_id: &&TopicId| picture.topics.with_id(**topic_id).is_none();
     let mut orphans: BTreeSet<_> = published.filter(without_topic).copied().collect();
     let tasks = picture.partitions.all().map(|(tp, placed)| {

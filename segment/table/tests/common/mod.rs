@@ -166,7 +166,12 @@ pub fn rows(written: &Written) -> Result<Vec<Seen>, TableError> {
     let mut seen = Vec::new();
     for (number, stripe) in table.stripes().iter().enumerate() {
         let bytes = bytes_of(&table, &written.file, number);
-        let records = table.records(number, &bytes)?.into_iter();
+        let records = table.records(number, &bytes)?;
+        let ranges = table.audit_ranges(number).into_iter();
+        let all = ranges.map(|range| written.file.slice(range.start as usize..range.end as usize));
+        let audited = table.audit_records(number, &all.collect::<Vec<_>>())?;
+        assert_eq!(audited, records, "an audit sees other rows");
+        let records = records.into_iter();
         seen.extend(records.map(|(record, of)| (stripe.partition.0, record, of)));
     }
     Ok(seen)
