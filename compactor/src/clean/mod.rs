@@ -14,6 +14,8 @@
 //!
 //! What there is of a cleaning between its steps is in memory only. Whoever loses it begins anew (I21).
 //!
+//! As in Kafka, a tombstone whose time is over goes with the next cleaning only, so that without new records it stays.
+//!
 //! Differences to Kafka: partitions of one topic are cleaned together, since their records lie in the same files; the last
 //! published record of a partition stays even if it is a tombstone, as Kafka's is always in the active segment, so that who
 //! reads to the end gets there; and `delete.retention.ms` counts as it is set when a tombstone is removed.

@@ -1,3 +1,5 @@
+use std::collections::btree_map::Entry;
+
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use proptest::collection::vec;
@@ -218,8 +220,8 @@ prop_compose! {
         for (partition, gap, length, file) in cuts {
             let end = &mut ends[partition as usize];
             let (base, next) = (*end + gap, *end + gap + length);
-            if !files[file].contains_key(&partition) {
-                files[file].insert(partition, span(partition, base, next));
+            if let Entry::Vacant(entry) = files[file].entry(partition) {
+                entry.insert(span(partition, base, next));
                 *end = next;
             }
         }

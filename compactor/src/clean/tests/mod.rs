@@ -5,5 +5,6 @@ mod plan;
 mod random;
 mod rounds;
 mod rules;
+mod speed;
 mod tombstones;
 mod world;
