@@ -1,5 +1,7 @@
 //! One cleaning of a topic, from the first pass to the manifest that says what is clean.
 //!
+//! Both passes are done in steps, so that publishing need not wait for all of it.
+//!
 //! The second pass writes table files anew, a run of neighbours at a time, and lets each run count before the next: every
 //! manifest in between names only records that were there, and for each key the latest. The last one says what is clean.
 //! A cleaning that ends before that has done no harm, and is begun again.
@@ -15,16 +17,22 @@ use alluvium_segment::manifest::{Manifest, ManifestContent, TableEntry};
 use alluvium_table::TableOptions;
 use tracing::info;
 
-use super::cover::{CoverSeams, Covered, cover};
+use super::cover::{CoverSeams, Covered, Pass};
 use super::map::OffsetMap;
 use super::plan::Dirt;
 use super::time::CleanTime;
 use super::tombstones::marks_after;
 use super::verdict::{Judged, Verdict};
 use crate::publish::PublishError;
-use crate::rewrite::{Keep, replace_tables, rewrite};
+use crate::rewrite::{Keep, Source, replace_tables, rewrite};
 use crate::tables::TableOutputSeams;
-use crate::topic_manifest::TopicManifest;
+use crate::topic_manifest::{Followed, TopicManifest};
+
+/// Files of a run, at most: all are open until it is written.
+const RUN_FILES_MAX: usize = 64;
+
+/// Bytes of small files of a run, which are held in memory until it is written.
+const RUN_HELD_BYTES_MAX: u64 = 64 << 20;
 
 /// What a step works with.
 pub struct CleanJob<'a> {
@@ -36,6 +44,8 @@ pub struct CleanJob<'a> {
     pub output: TableOutputSeams<'a>,
     /// Where keys are decoded.
     pub threads: &'a BackgroundThreads,
+    /// Bytes of table files that are read for their keys at a time.
+    pub cover_bytes: u64,
     /// Bytes of table files that are written anew at a time.
     pub run_bytes: u64,
     /// What time it is.
@@ -46,8 +56,20 @@ pub struct CleanJob<'a> {
 pub struct Cleaning {
     /// Of which topic.
     pub topic_id: TopicId,
+    delete_retention_ms: i64,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The first pass.
+    Cover(Pass),
+    /// The second.
+    Write(Writing),
+}
+
+struct Writing {
     verdict: Arc<Verdict>,
-    /// Table files that are still to be written anew.
+    /// Table files that are still to be written anew, in the order of the manifest.
     pending: Vec<Arc<TableEntry>>,
     delete_retention_ms: i64,
 }
@@ -61,23 +83,63 @@ pub struct Stepped {
 }
 
 impl Cleaning {
-    /// The first pass over the dirty part of some partitions.
-    pub async fn begin(
+    /// Nothing is read yet.
+    pub fn begin(
         job: &CleanJob<'_>,
         dirt: Vec<Dirt>,
         map: OffsetMap,
         delete_retention_ms: i64,
     ) -> Result<Self, PublishError> {
-        let Some(before) = &job.manifest.before else {
-            return Err(PublishError::Superseded);
+        let before = before(job)?;
+        Ok(Self {
+            topic_id: job.manifest.topic_id,
+            stage: Stage::Cover(Pass::begin(before, dirt, map)),
+            delete_retention_ms,
+        })
+    }
+
+    /// Reads the next keys, or writes the next files anew, or says that all is clean when these were the last.
+    pub async fn step(self, job: CleanJob<'_>) -> Result<Stepped, PublishError> {
+        let followed = job.manifest.begin().await?;
+        let writing = match self.stage {
+            Stage::Write(writing) => writing,
+            Stage::Cover(mut pass) => {
+                let with = CoverSeams {
+                    objects: &job.manifest.with.objects,
+                    threads: job.threads,
+                    metrics: &job.manifest.with.metrics.clean,
+                };
+                if !pass.step(&with, job.cover_bytes).await? {
+                    return Ok(Stepped {
+                        manifest: Arc::clone(before(&job)?),
+                        rest: Some(Self {
+                            stage: Stage::Cover(pass),
+                            ..self
+                        }),
+                    });
+                }
+                Writing::begin(before(&job)?, pass, self.delete_retention_ms)
+            }
         };
-        job.manifest.begin().await?;
-        let with = CoverSeams {
-            objects: &job.manifest.with.objects,
-            threads: job.threads,
-            metrics: &job.manifest.with.metrics.clean,
-        };
-        let (map, covered) = cover(with, before, dirt, map).await?;
+        let (manifest, rest) = writing.step(job, followed).await?;
+        Ok(Stepped {
+            manifest,
+            rest: rest.map(|writing| Self {
+                stage: Stage::Write(writing),
+                ..self
+            }),
+        })
+    }
+}
+
+fn before<'a>(job: &'a CleanJob<'_>) -> Result<&'a Arc<Manifest>, PublishError> {
+    let before = job.manifest.before.as_ref();
+    before.ok_or(PublishError::Superseded)
+}
+
+impl Writing {
+    fn begin(before: &Manifest, pass: Pass, delete_retention_ms: i64) -> Self {
+        let (map, covered) = pass.end();
         let is_wanted = |table: &&Arc<TableEntry>| {
             let mut spans = table.spans.iter();
             spans.any(|span| {
@@ -87,21 +149,20 @@ impl Cleaning {
             })
         };
         let tables = before.tables().iter();
-        Ok(Self {
-            topic_id: job.manifest.topic_id,
+        Self {
             pending: tables.filter(is_wanted).cloned().collect(),
             verdict: Arc::new(Verdict::new(map, covered)),
             delete_retention_ms,
-        })
+        }
     }
 
-    /// Writes the next files anew, or says that all is clean when these were the last.
-    pub async fn step(mut self, job: CleanJob<'_>) -> Result<Stepped, PublishError> {
-        let followed = job.manifest.begin().await?;
-        let Some(before) = &job.manifest.before else {
-            return Err(PublishError::Superseded);
-        };
-        self.forget_dropped(before)?;
+    async fn step(
+        mut self,
+        job: CleanJob<'_>,
+        followed: Followed,
+    ) -> Result<(Arc<Manifest>, Option<Self>), PublishError> {
+        let before = Arc::clone(before(&job)?);
+        self.forget_dropped(&before)?;
         let mut content = job.manifest.content();
         if let Some(run) = next_run(before.tables(), &self.pending, job.run_bytes) {
             let tables = &before.tables()[run.clone()];
@@ -121,10 +182,7 @@ impl Cleaning {
         if is_done {
             self.report(&job.manifest);
         }
-        Ok(Stepped {
-            manifest,
-            rest: (!is_done).then_some(self),
-        })
+        Ok((manifest, (!is_done).then_some(self)))
     }
 
     /// Files may be gone because all in them was deleted. When they were joined with others, what was learned of them does
@@ -206,7 +264,7 @@ impl Cleaning {
             metrics.partial_passes.inc();
         }
         info!(
-            topic_id = %self.topic_id,
+            topic_id = %manifest.topic_id,
             partitions = self.verdict.partitions().len(),
             keys = self.verdict.keys(),
             records,
@@ -224,8 +282,8 @@ impl Judged {
     }
 }
 
-/// The first neighbours that are to be written anew, up to `run_bytes` of them: one at least. Both lists are in the order
-/// of the manifest.
+/// The first neighbours that are to be written anew, as many as are within the limits: one at least. Both lists are in the
+/// order of the manifest.
 fn next_run(
     tables: &[Arc<TableEntry>],
     pending: &[Arc<TableEntry>],
@@ -235,13 +293,13 @@ fn next_run(
     let start = tables
         .iter()
         .position(|table| table.object_key == first.object_key)?;
-    let mut bytes = 0;
-    let run = tables[start..]
-        .iter()
-        .zip(pending)
-        .take_while(|(table, next)| {
-            bytes += table.size_bytes;
-            table.object_key == next.object_key && (bytes <= run_bytes || bytes == table.size_bytes)
-        });
+    let (mut bytes, mut held_bytes) = (0, 0);
+    let both = tables[start..].iter().zip(pending);
+    let run = both.enumerate().take_while(|(number, (table, next))| {
+        bytes += table.size_bytes;
+        held_bytes += Source::held_bytes(table);
+        let fits = bytes <= run_bytes && held_bytes <= RUN_HELD_BYTES_MAX;
+        table.object_key == next.object_key && (*number == 0 || (fits && *number < RUN_FILES_MAX))
+    });
     Some(start..start + run.count())
 }

@@ -3,14 +3,14 @@
 //! Files are read in the manifest's order, which is that of offsets, each once for all partitions. When the map is full,
 //! each partition is covered up to where the reading came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use alluvium_common::background::BackgroundThreads;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::PartitionIndex;
-use alluvium_segment::manifest::{Manifest, TableEntry};
+use alluvium_segment::manifest::{Manifest, SpanEntry, TableEntry};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
@@ -45,94 +45,129 @@ pub struct Covered {
     pub end: Offset,
     /// The last record of all, which stays: who reads to the end must get there.
     pub last: Option<Offset>,
+    /// Where the span of that begins.
+    last_span: Option<Offset>,
 }
 
-/// Fills the map. Gives it with the partitions of which it knows something.
-pub async fn cover(
-    with: CoverSeams<'_>,
-    manifest: &Manifest,
-    dirt: Vec<Dirt>,
-    map: OffsetMap,
-) -> Result<(OffsetMap, Vec<Covered>), PublishError> {
-    let covered = dirt.into_iter().map(|dirt| {
-        let covered = Covered {
-            end: dirt.from,
-            dirt,
-            last: None,
-        };
-        (covered.dirt.partition, covered)
-    });
-    let mut pass = Pass {
-        with,
-        map,
-        covered: covered.collect(),
-    };
-    let is_full = pass.run(manifest).await?;
-    let mut covered: Vec<_> = pass.covered.into_values().collect();
-    if !is_full {
-        // The last span need not reach up to there.
-        covered.iter_mut().for_each(|one| one.end = one.dirt.to);
+impl Covered {
+    fn has_dirt(&self, span: &SpanEntry) -> bool {
+        span.next_offset > self.dirt.from && span.base_offset < self.dirt.to
     }
-    covered.retain(|one| one.end > one.dirt.from);
-    Ok((pass.map, covered))
 }
 
-struct Pass<'a> {
-    with: CoverSeams<'a>,
+/// A first pass that has begun. Table files are never changed, so that what was read of them stays true, whatever is
+/// published or joined before the pass goes on.
+pub struct Pass {
     map: OffsetMap,
     covered: BTreeMap<PartitionIndex, Covered>,
+    /// Files that are still to be read, in order.
+    pending: VecDeque<Arc<TableEntry>>,
+    is_full: bool,
 }
 
-impl Pass<'_> {
-    /// Whether the map is full before the end.
-    async fn run(&mut self, manifest: &Manifest) -> Result<bool, PublishError> {
-        let tables = manifest.tables().iter();
-        let dirty = tables.filter(|table| self.has_dirt(table)).cloned();
-        let opened = dirty.collect::<Vec<_>>().into_iter().map(|table| {
-            let objects = Arc::clone(self.with.objects);
-            async move { Source::open(&*objects, table).await }
+impl Pass {
+    /// Nothing is read yet of what is dirty in the files of `manifest`.
+    pub fn begin(manifest: &Manifest, dirt: Vec<Dirt>, map: OffsetMap) -> Self {
+        let covered = dirt.into_iter().map(|dirt| {
+            let last = manifest.spans_from(dirt.partition, Offset::ZERO).last();
+            let covered = Covered {
+                end: dirt.from,
+                last: None,
+                last_span: last.map(|found| found.offsets().start),
+                dirt,
+            };
+            (covered.dirt.partition, covered)
         });
-        let mut opened = futures::stream::iter(opened).buffered(READS_PARALLEL);
-        while let Some(source) = opened.try_next().await? {
-            for span in &source.entry.spans.clone() {
-                let Some(covered) = self.covered.get_mut(&span.partition) else {
-                    continue;
-                };
-                let dirt = &covered.dirt;
-                if span.next_offset <= dirt.from || span.base_offset >= dirt.to {
-                    continue;
-                }
-                let stripes = source.stripes_of(span.partition);
-                let mut behind = manifest.spans_from(span.partition, span.next_offset);
-                if behind.next().is_none() {
-                    covered.last = last_record(&source, &stripes);
-                }
-                let from = dirt.from;
-                let full_at = self.read(&source, span.partition, stripes, from).await?;
-                if let Some(covered) = self.covered.get_mut(&span.partition) {
-                    covered.end = full_at.unwrap_or(span.next_offset);
-                }
-                if full_at.is_some() {
-                    return Ok(true);
-                }
-            }
+        let covered: BTreeMap<_, _> = covered.collect();
+        let has_dirt = |table: &&Arc<TableEntry>| {
+            let mut spans = table.spans.iter();
+            spans.any(|span| {
+                covered
+                    .get(&span.partition)
+                    .is_some_and(|one| one.has_dirt(span))
+            })
+        };
+        let tables = manifest.tables().iter();
+        Self {
+            pending: tables.filter(has_dirt).cloned().collect(),
+            is_full: false,
+            covered,
+            map,
         }
-        Ok(false)
     }
 
-    fn has_dirt(&self, table: &TableEntry) -> bool {
-        let mut spans = table.spans.iter();
-        spans.any(|span| {
-            let covered = self.covered.get(&span.partition);
-            covered.is_some_and(|one| {
-                span.next_offset > one.dirt.from && span.base_offset < one.dirt.to
-            })
-        })
+    /// Reads on, about `bytes_max` of files. Whether the pass is over.
+    pub async fn step(
+        &mut self,
+        with: &CoverSeams<'_>,
+        bytes_max: u64,
+    ) -> Result<bool, PublishError> {
+        let mut bytes = 0;
+        let taken = self.pending.iter().take_while(|table| {
+            let is_wanted = bytes < bytes_max.max(1);
+            bytes += table.size_bytes;
+            is_wanted
+        });
+        let count = taken.count();
+        let opened = self.pending.drain(..count).map(|table| {
+            let objects = Arc::clone(with.objects);
+            async move { Source::open(&*objects, table).await }
+        });
+        let opened: Vec<_> = opened.collect();
+        let mut opened = futures::stream::iter(opened).buffered(READS_PARALLEL);
+        while let Some(source) = opened.try_next().await? {
+            self.read_all(with, &source).await?;
+            if self.is_full {
+                return Ok(true);
+            }
+        }
+        Ok(self.pending.is_empty())
+    }
+
+    /// What the map knows, with the partitions of which it knows something.
+    pub fn end(self) -> (OffsetMap, Vec<Covered>) {
+        let mut covered: Vec<_> = self.covered.into_values().collect();
+        if !self.is_full {
+            // The last span need not reach up to there.
+            covered.iter_mut().for_each(|one| one.end = one.dirt.to);
+        }
+        covered.retain(|one| one.end > one.dirt.from);
+        (self.map, covered)
+    }
+
+    async fn read_all(
+        &mut self,
+        with: &CoverSeams<'_>,
+        source: &Source,
+    ) -> Result<(), PublishError> {
+        for span in &source.entry.spans {
+            let covered = self.covered.get_mut(&span.partition);
+            let Some(covered) = covered.filter(|one| one.has_dirt(span)) else {
+                continue;
+            };
+            let stripes = source.stripes_of(span.partition);
+            if covered.last_span == Some(span.base_offset) {
+                covered.last = last_record(source, &stripes);
+            }
+            let from = covered.dirt.from;
+            let full_at = self
+                .read(with, source, span.partition, stripes, from)
+                .await?;
+            if let Some(covered) = self.covered.get_mut(&span.partition) {
+                covered.end = full_at.unwrap_or(span.next_offset);
+            }
+            if full_at.is_some() {
+                self.is_full = true;
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Reads keys at `from` and later. Gives the offset of the first for which there is no room.
     async fn read(
         &mut self,
+        with: &CoverSeams<'_>,
         source: &Source,
         partition: PartitionIndex,
         stripes: Range<usize>,
@@ -144,20 +179,20 @@ impl Pass<'_> {
         let reads = steps(source, first..stripes.end)
             .into_iter()
             .map(|stripes| {
-                let (objects, source) = (Arc::clone(self.with.objects), source.clone());
+                let (objects, source) = (Arc::clone(with.objects), source.clone());
                 async move { source.read_keys(&*objects, stripes).await }
             });
         let mut reads = futures::stream::iter(reads).buffered(READS_PARALLEL);
         while let Some(step) = reads.try_next().await? {
             let mut map = std::mem::replace(&mut self.map, OffsetMap::new(0, 0));
-            let put = self.with.threads.run(move || {
+            let put = with.threads.run(move || {
                 let put = put(&mut map, partition, &step, from);
                 (map, put)
             });
             let (map, put) = put.await?;
             self.map = map;
             let (keys, full_at) = put?;
-            self.with.metrics.keys.inc_by(keys);
+            with.metrics.keys.inc_by(keys);
             if full_at.is_some() {
                 return Ok(full_at);
             }

@@ -59,7 +59,9 @@ pub struct CleanOptions {
     /// Bytes of memory for keys: Kafka's `log.cleaner.dedupe.buffer.size`. With its default of 128 MiB there is room for 5
     /// million keys at a time. Only taken while there is something to clean.
     pub map_bytes: usize,
-    /// Bytes of table files that are written anew at a time: what publishing waits for, and what a failure costs.
+    /// Bytes of table files that are read for their keys at a time. Publishing waits for that.
+    pub cover_bytes: u64,
+    /// Bytes of table files that are written anew at a time. Publishing waits for that, and it is what a failure costs.
     pub run_bytes: u64,
 }
 
@@ -67,6 +69,8 @@ impl Default for CleanOptions {
     fn default() -> Self {
         Self {
             map_bytes: 128 << 20,
+            // About as fast as one gibibyte is written.
+            cover_bytes: 8 << 30,
             run_bytes: 1 << 30,
         }
     }
@@ -181,7 +185,7 @@ impl CleanWork {
             Self::GoOn(cleaning) => cleaning,
             Self::Begin(plan) => {
                 let map = OffsetMap::new(plan.map_bytes, job.manifest.with.random.next_u64());
-                Cleaning::begin(&job, plan.dirt, map, plan.delete_retention_ms).await?
+                Cleaning::begin(&job, plan.dirt, map, plan.delete_retention_ms)?
             }
         };
         cleaning.step(job).await

@@ -45,6 +45,7 @@ impl Publisher {
             options: &self.options.table,
             output: output_seams(&self.with, &self.options, &self.threads, topic_id),
             threads: &self.threads,
+            cover_bytes: self.options.clean.cover_bytes,
             run_bytes: self.options.clean.run_bytes,
             time,
         };

@@ -37,6 +37,14 @@ pub struct Source {
 }
 
 impl Source {
+    /// Bytes that are held of a file as long as it is open.
+    pub fn held_bytes(entry: &TableEntry) -> u64 {
+        match entry.size_bytes <= WHOLE_BYTES_MAX {
+            true => entry.size_bytes,
+            false => entry.tail_length.into(),
+        }
+    }
+
     /// Reads the tail, or all of a small file.
     pub async fn open(
         objects: &dyn ObjectStore,

@@ -44,6 +44,7 @@ impl Run {
         let mut world = World::new(seed, partitions, &configs).await;
         world.options.table.raw_headers = random.below(2) == 0;
         let map_keys = pick(&[1, 3, 20, 10_000]) as usize;
+        world.options.clean.cover_bytes = pick(&[1, 10_000, i64::MAX]) as u64;
         let run_bytes = pick(&[1, 4_000, i64::MAX]) as u64;
         Self {
             world: world.with(map_keys, run_bytes),

@@ -385,6 +385,30 @@ async fn runs_of_files_count_one_after_the_other() {
     assert_eq!(state.dirty_since_ms, Some(START_MS as u64 + 8));
 }
 
+#[tokio::test]
+async fn keys_are_read_in_steps_too() {
+    let mut world = World::new(19, 1, COMPACT).await.with(1_000, 1);
+    world.options.clean.cover_bytes = 10_000;
+    for number in 0..24 {
+        world.add(&format!("a={number} b{}=1", number % 2)).await;
+    }
+    let (version, before) = (world.manifest().version(), world.said());
+    let mut reads = 0;
+    while world.said() == before {
+        assert!(world.step(at(START_MS)).await.expect("cleaned"));
+        reads += 1;
+        if reads == 2 {
+            // Of which this cleaning will know nothing.
+            world.add("a=x").await;
+            break;
+        }
+    }
+    assert!(reads > 1 && world.manifest().version() == version + 1);
+    world.clean(at(START_MS)).await;
+    assert_eq!(world.text().await, "45:b0=1 46:a=23 47:b1=1 48:a=x");
+    assert_eq!(world.clean_state(0).next_offset, offset(48));
+}
+
 /// A cleaning in the middle of which files go away because all in them was deleted.
 #[tokio::test]
 async fn files_that_are_dropped_meanwhile_do_no_harm_and_files_that_are_joined_do_not_either() {

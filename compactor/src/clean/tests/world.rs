@@ -286,6 +286,7 @@ impl World {
             options: &self.options.table,
             output: self.output(),
             threads: &self.threads,
+            cover_bytes: self.options.clean.cover_bytes,
             run_bytes: self.options.clean.run_bytes,
             time,
         };
