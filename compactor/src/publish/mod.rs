@@ -265,7 +265,7 @@ impl Publisher {
         }
         self.retain(&picture, &mut round).await;
         let due = self.due(&picture);
-        round.more = due.iter().any(|(_, work, _)| !work.is_all) || self.backlog.is_full();
+        round.more |= due.iter().any(|(_, work, _)| !work.is_all) || self.backlog.is_full();
         for (topic_id, work, request) in due {
             let name = picture
                 .topics
@@ -305,13 +305,11 @@ impl Publisher {
 
     /// Raises the log starts of partitions of which too much is kept, some in a round.
     async fn retain(&mut self, picture: &Picture, round: &mut Round) {
-        let mut raised = 0;
-        for (tp, to) in self.surplus(picture) {
+        for (raised, (tp, to)) in self.surplus(picture).into_iter().enumerate() {
             if raised == LOG_STARTS_PER_ROUND {
                 round.more = true;
                 return;
             }
-            raised += 1;
             match self.topics.set_log_start(tp, to).await {
                 Ok(log_start) => info!(%tp, %log_start, "deleted old records"),
                 // Deleted meanwhile.

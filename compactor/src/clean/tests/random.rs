@@ -10,7 +10,7 @@ use super::model::Model;
 use super::world::*;
 
 /// Enough for every kind of thing to happen often; some seconds.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 16;
 
 struct Run {
     world: World,
