@@ -69,6 +69,12 @@ impl Writing {
             // A run begins with what is pending first, and nothing else is in it.
             self.pending.drain(..written);
             replace_tables(&mut content, run, new);
+            for (partition, judged) in self.verdict.partitions() {
+                if let Some(published) = content.partitions.get_mut(partition) {
+                    let removed_before = &mut published.clean.removed_before;
+                    *removed_before = (*removed_before).max(judged.covered.end);
+                }
+            }
         }
         let is_done = self.pending.is_empty();
         if is_done {
@@ -118,6 +124,7 @@ impl Writing {
                 return Err(PublishError::Superseded);
             }
             clean.next_offset = *end;
+            clean.removed_before = clean.removed_before.max(*end);
             clean.raw_bytes = judged.kept_bytes();
             clean.tombstones = marks_after(
                 &clean.tombstones,

@@ -12,6 +12,9 @@ pub const TOMBSTONE_MARKS_MAX: usize = 64;
 pub struct CleanState {
     /// The offset after what is clean; what is published from there on is dirty.
     pub next_offset: Offset,
+    /// Only records below this offset may have been removed: of a cleaning that was begun, some files may be written anew
+    /// before it can say that all is clean.
+    pub removed_before: Offset,
     /// Bytes of records that the last cleaning left below that offset, counted as those of spans. The records of clean
     /// and dirty offsets may lie in one file, so that the files do not tell.
     pub raw_bytes: u64,
@@ -45,7 +48,8 @@ impl CleanState {
         let ascend = self.tombstones.windows(2).all(|pair| {
             pair[0].next_offset < pair[1].next_offset && pair[0].cleaned_ms <= pair[1].cleaned_ms
         });
-        let is_sound = self.next_offset <= published_end
+        let is_sound = self.next_offset <= self.removed_before
+            && self.removed_before <= published_end
             && self.tombstones.len() <= TOMBSTONE_MARKS_MAX
             && ascend
             && ends.all(|end| end <= self.next_offset);

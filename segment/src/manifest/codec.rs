@@ -236,6 +236,11 @@ fn decode_published(
 
 fn encode_clean(clean: &CleanState, out: &mut Vec<u8>) -> Result<(), FormatError> {
     put_unsigned(out, clean.next_offset.get() as u64);
+    let removed = u64::try_from(clean.removed_before.get() - clean.next_offset.get());
+    put_unsigned(
+        out,
+        removed.map_err(|_| FormatError::Malformed(FORMAT.what))?,
+    );
     put_unsigned(out, clean.raw_bytes);
     put_unsigned(out, clean.dirty_since_ms.unwrap_or(0));
     put_unsigned(out, clean.tombstones.len() as u64);
@@ -254,6 +259,9 @@ fn encode_clean(clean: &CleanState, out: &mut Vec<u8>) -> Result<(), FormatError
 
 fn decode_clean(reader: &mut Reader<'_>) -> Result<CleanState, FormatError> {
     let next_offset = offset(reader)?;
+    let removed: i64 = reader.number()?;
+    let removed_before = next_offset.get().checked_add(removed).and_then(Offset::new);
+    let removed_before = removed_before.ok_or(reader.malformed())?;
     let raw_bytes = reader.unsigned()?;
     let dirty_since_ms = Some(reader.unsigned()?).filter(|since| *since > 0);
     let count = reader.count(MARK_BYTES_MIN)?;
@@ -271,6 +279,7 @@ fn decode_clean(reader: &mut Reader<'_>) -> Result<CleanState, FormatError> {
     }
     Ok(CleanState {
         next_offset,
+        removed_before,
         raw_bytes,
         dirty_since_ms,
         tombstones,

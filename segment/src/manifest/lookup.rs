@@ -101,6 +101,13 @@ impl Manifest {
         published.map_or(Offset::ZERO, |published| published.next_offset)
     }
 
+    /// First offset of the partition from which on all records are there that were published: key compaction may have removed
+    /// some below.
+    pub fn removed_before(&self, partition: PartitionIndex) -> Offset {
+        let published = self.content.partitions.get(&partition);
+        published.map_or(Offset::ZERO, |published| published.clean.removed_before)
+    }
+
     /// The spans of a partition from the one that holds `offset`, or else the first beyond, in offset order.
     pub fn spans_from(
         &self,

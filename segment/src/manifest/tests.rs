@@ -149,15 +149,22 @@ fn what_is_clean_has_to_make_sense() {
     };
     let clean = |next, tombstones| CleanState {
         next_offset: offset(next),
+        removed_before: offset(next),
         raw_bytes: u64::MAX,
         dirty_since_ms: Some(u64::MAX),
         tombstones,
     };
+    let removed = |before| CleanState {
+        removed_before: offset(before),
+        ..clean(10, vec![])
+    };
+    check(removed(20)).expect("sound");
     check(clean(20, vec![mark(3, i64::MIN), mark(20, i64::MAX)])).expect("sound");
     check(clean(20, vec![mark(3, 5), mark(4, 5)])).expect("sound");
     let many = |count: i64| (1..=count).map(|at| mark(1, at)).collect::<Vec<_>>();
     for wrong in [
         clean(21, vec![]),
+        removed(21),
         clean(10, vec![mark(11, 0)]),
         clean(10, vec![mark(5, 0), mark(5, 1)]),
         clean(10, vec![mark(5, 1), mark(6, 0)]),
@@ -243,6 +250,8 @@ prop_compose! {
                 clean.tombstones.push(TombstoneMark { next_offset, cleaned_ms: last.max(later_ms) });
             }
             (clean.next_offset, clean.raw_bytes) = (next_offset, bytes);
+            let removed = offset(next_offset.get() + bytes as i64);
+            clean.removed_before = removed.min(published.next_offset);
             clean.add_dirty(later_ms);
         }
         content

@@ -57,6 +57,12 @@ impl Model {
         self.materialized(&stored);
         self.tombstones(time, retention_ms);
         self.dirty_only_replaced(clean_end.get());
+        let removed_before = world.clean_state(partition).removed_before;
+        let mut behind = self
+            .known
+            .iter()
+            .filter(|one| one.record.offset >= removed_before);
+        assert!(behind.all(|one| one.is_there), "nothing behind is touched");
         self.latest_only(clean_end.get());
         if let Some(last) = self.known.last() {
             let is_readable = last.record.offset.get() >= self.log_start;

@@ -70,6 +70,7 @@ fn manifest(partitions: &[(&[Span], CleanState)]) -> Manifest {
 fn clean(next: i64, raw_bytes: u64) -> CleanState {
     CleanState {
         next_offset: offset(next),
+        removed_before: offset(next),
         raw_bytes,
         ..CleanState::default()
     }
