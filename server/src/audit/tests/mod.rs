@@ -258,6 +258,21 @@ fn a_published_end_that_nothing_reaches_is_found() {
     assert_eq!(with(40, &[]), 0, "nobody reads that any more");
 }
 
+#[test]
+fn what_key_compaction_removed_is_not_lost() {
+    let with = |removed_before| {
+        let mut content = manifest(TOPIC, &[(5, 10), (20, 30)], 40).to_content();
+        let published = content.partitions.get_mut(&PartitionIndex(0));
+        published.expect("there").clean.removed_before = offset(removed_before);
+        let cleaned = Manifest::new(content).expect("well formed");
+        check(&named(0), Some(&cleaned), &[])
+    };
+    assert_eq!(with(0), 3);
+    assert_eq!(with(15), 2, "what is behind is");
+    assert_eq!(with(20), 1);
+    assert_eq!(with(40), 0);
+}
+
 fn topic(partition_count: i32) -> TopicRecord {
     TopicRecord {
         name: TopicName::new("orders").expect("a name"),
