@@ -1,8 +1,10 @@
 //! Background work: merge, publish, clean, retain, delete.
 //!
-//! So far: [`publish`] makes table files of what is committed, [`fold`] keeps commit logs short, [`snapshot`] copies the
+//! So far: [`publish`] makes table files of what is committed, [`clean`] keeps the latest record per key of compacted topics
+//! in these, [`fold`] keeps commit logs short, [`snapshot`] copies the
 //! metadata into the bucket.
 
+pub mod clean;
 pub mod fold;
 pub mod log_keeper;
 pub mod manifests;

@@ -271,7 +271,7 @@ impl TestBroker {
             let entry = self.put_table(log.log.tp.partition, span, new).await;
             let published = PublishedPartition {
                 next_offset: span.1,
-                producers: Vec::new(),
+                ..PublishedPartition::default()
             };
             log.manifest.tables.push(entry);
             log.manifest

@@ -15,6 +15,10 @@ pub fn next_manifest(
     producers_expire_ms: i64,
 ) -> ManifestContent {
     let mut next = before;
+    for span in tables.iter().flat_map(|table| &table.spans) {
+        let published = next.partitions.entry(span.partition).or_default();
+        published.clean.add_dirty(span.min_timestamp);
+    }
     next.tables.extend(tables);
     for partition in &work.partitions {
         let published = next.partitions.entry(partition.tp.partition).or_default();

@@ -5,6 +5,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::clean::CleanMetrics;
+
 /// Names a topic.
 pub type TopicLabels = Vec<(String, String)>;
 
@@ -31,12 +33,17 @@ pub struct PublishMetrics {
     pub backlog_bytes: Family<TopicLabels, Gauge>,
     /// Age of the oldest of them in seconds, by topic.
     pub backlog_age_seconds: Family<TopicLabels, Gauge>,
+    /// What is counted of key compaction.
+    pub clean: CleanMetrics,
 }
 
 impl PublishMetrics {
-    /// Registers the metrics, all beginning with `publish_`.
+    /// Registers the metrics, all beginning with `publish_`, but for those of key compaction.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            clean: CleanMetrics::register(registry),
+            ..Self::default()
+        };
         let registry = registry.sub_registry_with_prefix("publish");
         let counters = [
             (

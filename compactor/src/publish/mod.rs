@@ -11,12 +11,15 @@
 //! 4. The next manifest ([`manifests`]) is put, and made to count by one compare-and-set, which also compares session and
 //!    claim. Of two that publish one topic the later one fails, and its files are garbage.
 //!
+//! Then, as long as nothing more is due, a compacted topic is cleaned ([`crate::clean`]), or small files are joined.
+//!
 //! A process that dies at any point has changed nothing or all; whoever comes next begins with what counts. What is
 //! published is what is committed: below the high watermark, and, as long as there are no transactions, below the last
 //! stable offset.
 
 mod backlog;
 mod bounds;
+mod clean;
 mod error;
 mod fetch;
 mod manifests;
@@ -54,6 +57,7 @@ use alluvium_table::{TableOptions, TableWriter};
 use object_store::ObjectStore;
 use tracing::{error, info, warn};
 
+use crate::clean::{CleanOptions, Cleaner};
 use crate::manifests::read_manifest;
 use crate::reclaim::Graves;
 use crate::retain::{self, RetentionLimits, without_deleted};
@@ -122,6 +126,8 @@ pub struct PublishOptions {
     pub topic_defaults: BTreeMap<String, String>,
     /// Producers that are silent for longer are forgotten, in milliseconds.
     pub producers_expire_ms: i64,
+    /// How compacted topics are cleaned.
+    pub clean: CleanOptions,
 }
 
 /// What a round did.
@@ -153,6 +159,7 @@ pub struct Publisher {
     blocked: BTreeMap<TopicPartition, Range<Offset>>,
     /// Topics that were seen to need the column of raw headers.
     raw_headers: std::collections::HashSet<TopicId>,
+    cleaner: Cleaner,
 }
 
 impl Publisher {
@@ -183,6 +190,7 @@ impl Publisher {
             ),
             shards: Shards::new(store, keys, Arc::clone(&with.session)),
             threads: threads.ok_or(BackgroundStopped)?,
+            cleaner: Cleaner::new(options.clean.clone(), Arc::clone(&with.clock)),
             with,
             options,
             bounds,
@@ -283,6 +291,9 @@ impl Publisher {
         }
         if round.published == 0 && self.backlog.is_full() {
             self.backlog.widen();
+        }
+        if round.failed == 0 && !round.more {
+            self.clean_if_due(&picture, &mut round).await;
         }
         if round == Round::default() {
             self.trim_if_due(&picture, &mut round).await;

@@ -154,7 +154,7 @@ impl World {
         let version = before.map_or(0, |(version, _)| version) + 1;
         let partition = PublishedPartition {
             next_offset: offset(end),
-            producers: Vec::new(),
+            ..PublishedPartition::default()
         };
         let content = ManifestContent {
             version,

@@ -45,7 +45,7 @@ fn manifest(timestamps: &[i64]) -> Manifest {
     });
     let published = PublishedPartition {
         next_offset: offset(10 * timestamps.len() as i64),
-        producers: Vec::new(),
+        ..PublishedPartition::default()
     };
     let content = ManifestContent {
         tables: tables.collect(),

@@ -22,7 +22,8 @@ use object_store::ObjectStore;
 
 use crate::publish::PublishError;
 use crate::tables::{TableBuilder, TableOutput, TableOutputSeams};
-use source::{ReadStep, Source};
+use source::ReadStep;
+pub use source::{KeyStep, Source};
 use steps::steps;
 
 /// Steps read at the same time: the next while one is written.

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use alluvium_common::offset::Offset;
+use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::FormatError;
 use alluvium_segment::manifest::TableEntry;
 use alluvium_segment::record_batch::{Codec, Record, TimestampType};
@@ -35,6 +37,14 @@ pub struct Source {
 }
 
 impl Source {
+    /// Bytes that are held of a file as long as it is open.
+    pub fn held_bytes(entry: &TableEntry) -> u64 {
+        match entry.size_bytes <= WHOLE_BYTES_MAX {
+            true => entry.size_bytes,
+            false => entry.tail_length.into(),
+        }
+    }
+
     /// Reads the tail, or all of a small file.
     pub async fn open(
         objects: &dyn ObjectStore,
@@ -65,31 +75,90 @@ impl Source {
         })
     }
 
+    /// The bytes of a small file.
+    #[cfg(test)]
+    pub fn whole(&self) -> Option<&Bytes> {
+        self.whole.as_ref()
+    }
+
+    /// Numbers of the stripes of a partition.
+    pub fn stripes_of(&self, partition: PartitionIndex) -> Range<usize> {
+        let stripes = self.file.stripes();
+        let first = stripes.partition_point(|stripe| stripe.partition < partition);
+        first..stripes.partition_point(|stripe| stripe.partition <= partition)
+    }
+
     /// Reads what a step needs.
     pub async fn read(
         self,
         objects: &dyn ObjectStore,
         step: RewriteStep,
     ) -> Result<ReadStep, ReadError> {
-        let pieces = match &self.whole {
-            Some(whole) => vec![(0, whole.clone())],
-            None => {
-                let ranges = merged(step.stripes.clone().flat_map(|n| self.file.ranges(n)));
-                let key = &self.entry.object_key;
-                let read = ranges.into_iter().map(|range| async move {
-                    let start = range.start;
-                    let bytes = checked(objects, key, range, Ok).await?;
-                    Ok::<_, ReadError>((start, bytes))
-                });
-                let read = futures::stream::iter(read).buffered(GETS_PARALLEL_MAX);
-                read.try_collect().await?
-            }
-        };
+        let ranges = step.stripes.clone().flat_map(|n| self.file.ranges(n));
         Ok(ReadStep {
+            pieces: self.pieces(objects, ranges).await?,
             source: self,
             step,
-            pieces,
         })
+    }
+
+    /// Reads the keys of some stripes.
+    pub async fn read_keys(
+        self,
+        objects: &dyn ObjectStore,
+        stripes: Range<usize>,
+    ) -> Result<KeyStep, ReadError> {
+        let ranges = stripes.clone().flat_map(|n| self.file.key_ranges(n));
+        Ok(KeyStep {
+            pieces: self.pieces(objects, ranges).await?,
+            source: self,
+            stripes,
+        })
+    }
+
+    async fn pieces(
+        &self,
+        objects: &dyn ObjectStore,
+        ranges: impl Iterator<Item = Range<u64>>,
+    ) -> Result<Pieces, ReadError> {
+        if let Some(whole) = &self.whole {
+            return Ok(Pieces(vec![(0, whole.clone())]));
+        }
+        let key = &self.entry.object_key;
+        let read = merged(ranges).into_iter().map(|range| async move {
+            let start = range.start;
+            let bytes = checked(objects, key, range, Ok).await?;
+            Ok::<_, ReadError>((start, bytes))
+        });
+        let read = futures::stream::iter(read).buffered(GETS_PARALLEL_MAX);
+        Ok(Pieces(read.try_collect().await?))
+    }
+
+    /// What is wrong with the file.
+    fn damaged(&self, source: FormatError) -> PublishError {
+        PublishError::Read(ReadError::Damaged {
+            key: self.entry.object_key.clone(),
+            source,
+        })
+    }
+}
+
+/// Parts of a file: where each begins, and its bytes.
+struct Pieces(Vec<(u64, Bytes)>);
+
+impl Pieces {
+    /// Empty where it was not read, which the reader of the table notices.
+    fn slice(&self, range: &Range<u64>) -> Bytes {
+        let after = self.0.partition_point(|(start, _)| *start <= range.start);
+        let Some((start, bytes)) = after.checked_sub(1).map(|at| &self.0[at]) else {
+            return Bytes::new();
+        };
+        let within = |position: u64| ((position - start) as usize).min(bytes.len());
+        bytes.slice(within(range.start)..within(range.end))
+    }
+
+    fn slices(&self, ranges: &[Range<u64>]) -> Vec<Bytes> {
+        ranges.iter().map(|range| self.slice(range)).collect()
     }
 }
 
@@ -98,14 +167,13 @@ pub struct ReadStep {
     source: Source,
     /// Which step.
     pub step: RewriteStep,
-    pieces: Vec<(u64, Bytes)>,
+    pieces: Pieces,
 }
 
 impl ReadStep {
     /// The records of a stripe.
     pub fn records(&self, stripe: usize) -> Result<Vec<(Record, TimestampType)>, TableError> {
-        let ranges = self.source.file.ranges(stripe);
-        let bytes: Vec<_> = ranges.iter().map(|range| self.slice(range)).collect();
+        let bytes = self.pieces.slices(&self.source.file.ranges(stripe));
         self.source.file.records(stripe, &bytes)
     }
 
@@ -117,22 +185,33 @@ impl ReadStep {
 
     /// What is wrong with the file.
     pub fn damaged(&self, source: FormatError) -> PublishError {
-        PublishError::Read(ReadError::Damaged {
-            key: self.source.entry.object_key.clone(),
-            source,
-        })
+        self.source.damaged(source)
+    }
+}
+
+/// Stripes whose keys were read; their checksums are verified when they are decoded.
+pub struct KeyStep {
+    source: Source,
+    stripes: Range<usize>,
+    pieces: Pieces,
+}
+
+impl KeyStep {
+    /// Numbers of the stripes.
+    pub fn stripes(&self) -> Range<usize> {
+        self.stripes.clone()
     }
 
-    /// Empty where it was not read, which the reader of the table notices.
-    fn slice(&self, range: &Range<u64>) -> Bytes {
-        let after = self
-            .pieces
-            .partition_point(|(start, _)| *start <= range.start);
-        let Some((start, bytes)) = after.checked_sub(1).map(|at| &self.pieces[at]) else {
-            return Bytes::new();
-        };
-        let within = |position: u64| ((position - start) as usize).min(bytes.len());
-        bytes.slice(within(range.start)..within(range.end))
+    /// Calls `each` with offset and key of each record of a stripe.
+    pub fn keys(
+        &self,
+        stripe: usize,
+        each: impl FnMut(Offset, Option<&[u8]>),
+    ) -> Result<(), PublishError> {
+        let file = &self.source.file;
+        let bytes = self.pieces.slices(&file.key_ranges(stripe));
+        let read = file.keys(stripe, &bytes, each);
+        read.map_err(|error| self.source.damaged(format_error(error)))
     }
 }
 

@@ -38,8 +38,7 @@ pub fn steps(sources: &[Source]) -> Vec<RewriteStep> {
                 continue;
             };
             let stripes = source.file.stripes();
-            let first = stripes.partition_point(|stripe| stripe.partition < partition);
-            let end = stripes.partition_point(|stripe| stripe.partition <= partition);
+            let numbers = source.stripes_of(partition);
             let step = |stripes: Range<usize>, reach| RewriteStep {
                 source: number,
                 partition,
@@ -47,15 +46,15 @@ pub fn steps(sources: &[Source]) -> Vec<RewriteStep> {
                 stripes,
                 reach,
             };
-            let (mut open, mut raw_bytes) = (first, 0);
-            for (at, stripe) in (first..end).zip(&stripes[first..]) {
-                raw_bytes += stripe.raw_bytes;
+            let (mut open, mut raw_bytes) = (numbers.start, 0);
+            for at in numbers.clone() {
+                raw_bytes += stripes[at].raw_bytes;
                 if raw_bytes >= STEP_RAW_BYTES {
-                    steps.push(step(open..at + 1, stripe.next_offset));
+                    steps.push(step(open..at + 1, stripes[at].next_offset));
                     (open, raw_bytes) = (at + 1, 0);
                 }
             }
-            steps.push(step(open..end, span.next_offset));
+            steps.push(step(open..numbers.end, span.next_offset));
         }
     }
     steps

@@ -49,7 +49,7 @@ pub struct CleanupPolicy {
 }
 
 /// The settings of one topic that the log acts upon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TopicSettings {
     /// When a batch is acknowledged.
     pub durability: Durability,
@@ -69,6 +69,14 @@ pub struct TopicSettings {
     pub retention_ms: Option<i64>,
     /// How many bytes of a partition are kept; `None`: all.
     pub retention_bytes: Option<u64>,
+    /// A compacted partition is cleaned when more than this share of it is dirty.
+    pub min_cleanable_dirty_ratio: f64,
+    /// How old a record is at least when it is cleaned.
+    pub min_compaction_lag_ms: i64,
+    /// How old a record may get before it is cleaned, however little is dirty; `None`: any age.
+    pub max_compaction_lag_ms: Option<i64>,
+    /// How long tombstones outlive the first cleaning that saw them.
+    pub delete_retention_ms: i64,
 }
 
 impl TopicSettings {
@@ -112,6 +120,10 @@ impl TopicSettings {
             // Kafka writes "for ever" and "all" as -1.
             retention_ms: text("retention.ms").parse().ok().filter(|ms| *ms >= 0),
             retention_bytes: text("retention.bytes").parse().ok(),
+            min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+            min_compaction_lag_ms: text("min.compaction.lag.ms").parse().unwrap_or(0),
+            max_compaction_lag_ms: limit(text("max.compaction.lag.ms")),
+            delete_retention_ms: text("delete.retention.ms").parse().unwrap_or(86_400_000),
         }
     }
 }
@@ -151,5 +163,20 @@ mod tests {
         assert_eq!(settings.timestamp_before_max_ms, None);
         assert_eq!(settings.timestamp_after_max_ms, Some(3_600_000));
         assert_eq!(settings.compression_type, CompressionType::Producer);
+    }
+
+    #[test]
+    fn the_cleaner_has_kafkas_defaults() {
+        let settings = TopicSettings::parse(&BTreeMap::new(), &BTreeMap::new());
+        assert_eq!(
+            settings.min_cleanable_dirty_ratio.to_bits(),
+            0.5f64.to_bits()
+        );
+        assert_eq!(settings.min_compaction_lag_ms, 0);
+        assert_eq!(settings.max_compaction_lag_ms, None);
+        assert_eq!(settings.delete_retention_ms, 24 * 60 * 60 * 1000);
+        let configs = [("max.compaction.lag.ms".to_owned(), "5".to_owned())].into();
+        let settings = TopicSettings::parse(&configs, &BTreeMap::new());
+        assert_eq!(settings.max_compaction_lag_ms, Some(5));
     }
 }

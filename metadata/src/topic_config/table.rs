@@ -6,7 +6,6 @@ use super::{Definition, Effect, Kind};
 const NO_LOCAL_SEGMENTS: &str = "partitions have no segment files of their own";
 const NO_REPLICATION: &str = "object storage replicates, brokers do not";
 const ALWAYS_REMOTE: &str = "all data is in object storage anyway";
-const NO_CLEANER_YET: &str = "this version keeps all records";
 const SYNC_BY_DURABILITY: &str = "when a batch is synced is the matter of alluvium.durability";
 
 /// Defaults of topics that differ where the metadata lies in etcd: brokers can take over from each other there.
@@ -55,7 +54,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "delete",
         "log.cleanup.policy",
         Effective,
-        "What happens to old records: delete them beyond the retention limits, compact to the latest record for each key, or both. A compacted topic takes only records with a key. This version removes no records by itself.",
+        "What happens to old records: delete them beyond the retention limits, compact to the latest record for each key, or both. A compacted topic takes only records with a key. What is not published as a table file yet is neither compacted nor counted as dirty, as the active segment of Apache Kafka.",
     ),
     setting(
         "compression.gzip.level",
@@ -94,8 +93,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         LONG_FROM_ZERO,
         "86400000",
         "log.cleaner.delete.retention.ms",
-        Inert(NO_CLEANER_YET),
-        "How long tombstones of a compacted topic are kept.",
+        Effective,
+        "How long tombstones of a compacted topic are kept after the first cleaning that saw them, so that who reads from the beginning within that time sees them.",
     ),
     setting(
         "file.delete.delay.ms",
@@ -166,8 +165,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         Kind::Long(1, i64::MAX),
         "9223372036854775807",
         "log.cleaner.max.compaction.lag.ms",
-        Inert(NO_CLEANER_YET),
-        "Longest time a record of a compacted topic stays uncompacted.",
+        Effective,
+        "Longest time a record of a compacted topic stays uncompacted, once it is published as a table file.",
     ),
     setting(
         "max.message.bytes",
@@ -206,15 +205,15 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         Kind::Double(0.0, 1.0),
         "0.5",
         "log.cleaner.min.cleanable.ratio",
-        Inert(NO_CLEANER_YET),
-        "Share of uncompacted data from which a compacted topic is cleaned.",
+        Effective,
+        "A partition of a compacted topic is cleaned when more than this share of what is published of it was not cleaned yet.",
     ),
     setting(
         "min.compaction.lag.ms",
         LONG_FROM_ZERO,
         "0",
         "log.cleaner.min.compaction.lag.ms",
-        Inert(NO_CLEANER_YET),
+        Effective,
         "Shortest time a record of a compacted topic stays uncompacted.",
     ),
     setting(

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
-    Manifest, ManifestContent, PublishedPartition, PublishedProducer, SpanEntry, TableEntry,
+    CleanState, Manifest, ManifestContent, PublishedPartition, PublishedProducer, SpanEntry,
+    TableEntry, TombstoneMark,
 };
 use crate::error::FormatError;
 use crate::fold_object::slice;
@@ -39,6 +40,8 @@ const ITEM_PARTITION: u64 = 1;
 
 /// Least bytes of a span: partition, two offsets, records, bytes, two timestamps.
 const SPAN_BYTES_MIN: usize = 7;
+/// Least bytes of a mark of tombstones: an offset and a time.
+const MARK_BYTES_MIN: usize = 2;
 /// Timestamps of producers are stored as they are.
 const PRODUCERS_TIME_BASE: i64 = 0;
 
@@ -204,6 +207,7 @@ fn encode_published(
     for producer in &published.producers {
         put_signed(&mut out, producer.last_seen_ms);
     }
+    encode_clean(&published.clean, &mut out)?;
     Ok(out)
 }
 
@@ -225,8 +229,61 @@ fn decode_published(
         PublishedPartition {
             next_offset,
             producers,
+            clean: decode_clean(reader)?,
         },
     ))
+}
+
+fn encode_clean(clean: &CleanState, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    put_unsigned(out, clean.next_offset.get() as u64);
+    let removed = u64::try_from(clean.removed_before.get() - clean.next_offset.get());
+    put_unsigned(
+        out,
+        removed.map_err(|_| FormatError::Malformed(FORMAT.what))?,
+    );
+    put_unsigned(out, clean.raw_bytes);
+    put_unsigned(out, clean.dirty_since_ms.unwrap_or(0));
+    put_unsigned(out, clean.tombstones.len() as u64);
+    let (mut next, mut cleaned_ms) = (Offset::ZERO, 0);
+    for mark in &clean.tombstones {
+        let offsets = u64::try_from(mark.next_offset.get() - next.get());
+        put_unsigned(
+            out,
+            offsets.map_err(|_| FormatError::Malformed(FORMAT.what))?,
+        );
+        put_signed(out, mark.cleaned_ms.wrapping_sub(cleaned_ms));
+        (next, cleaned_ms) = (mark.next_offset, mark.cleaned_ms);
+    }
+    Ok(())
+}
+
+fn decode_clean(reader: &mut Reader<'_>) -> Result<CleanState, FormatError> {
+    let next_offset = offset(reader)?;
+    let removed: i64 = reader.number()?;
+    let removed_before = next_offset.get().checked_add(removed).and_then(Offset::new);
+    let removed_before = removed_before.ok_or(reader.malformed())?;
+    let raw_bytes = reader.unsigned()?;
+    let dirty_since_ms = Some(reader.unsigned()?).filter(|since| *since > 0);
+    let count = reader.count(MARK_BYTES_MIN)?;
+    let mut tombstones = Vec::with_capacity(count);
+    let (mut next, mut cleaned_ms) = (Offset::ZERO, 0i64);
+    for _ in 0..count {
+        let offsets: i64 = reader.number()?;
+        let end = next.get().checked_add(offsets).and_then(Offset::new);
+        next = end.ok_or(reader.malformed())?;
+        cleaned_ms = cleaned_ms.wrapping_add(reader.signed()?);
+        tombstones.push(TombstoneMark {
+            next_offset: next,
+            cleaned_ms,
+        });
+    }
+    Ok(CleanState {
+        next_offset,
+        removed_before,
+        raw_bytes,
+        dirty_since_ms,
+        tombstones,
+    })
 }
 
 fn offset(reader: &mut Reader<'_>) -> Result<Offset, FormatError> {

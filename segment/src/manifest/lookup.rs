@@ -32,7 +32,8 @@ impl Manifest {
     /// Indexes `content`.
     ///
     /// # Errors
-    /// [`FormatError::Malformed`] when spans are empty, overlap or reach beyond what is published.
+    /// [`FormatError::Malformed`] when spans are empty, overlap or reach beyond what is published, or what is clean makes
+    /// no sense.
     pub fn new(mut content: ManifestContent) -> Result<Self, FormatError> {
         let tables = std::mem::take(&mut content.tables);
         let tables: Vec<_> = tables.into_iter().map(Arc::new).collect();
@@ -62,6 +63,9 @@ impl Manifest {
                     "manifest: a span beyond what is published",
                 ));
             }
+        }
+        for published in manifest.content.partitions.values() {
+            published.clean.check(published.next_offset)?;
         }
         manifest.places = places;
         Ok(manifest)
@@ -95,6 +99,13 @@ impl Manifest {
     pub fn published_end(&self, partition: PartitionIndex) -> Offset {
         let published = self.content.partitions.get(&partition);
         published.map_or(Offset::ZERO, |published| published.next_offset)
+    }
+
+    /// First offset of the partition from which on all records are there that were published: key compaction may have removed
+    /// some below.
+    pub fn removed_before(&self, partition: PartitionIndex) -> Offset {
+        let published = self.content.partitions.get(&partition);
+        published.map_or(Offset::ZERO, |published| published.clean.removed_before)
     }
 
     /// The spans of a partition from the one that holds `offset`, or else the first beyond, in offset order.

@@ -4,6 +4,7 @@
 //! A manifest is never changed. The metadata store names the one that counts, by name, size and checksum, and moves on
 //! to the next by a compare-and-set; what the next one does not name any more is garbage after a while.
 
+mod clean;
 mod codec;
 mod lookup;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::error::FormatError;
 use crate::footer::ProducerSummary;
 use crate::object_key::ObjectKey;
 
+pub use clean::{CleanState, TOMBSTONE_MARKS_MAX, TombstoneMark};
 pub use codec::{MANIFEST_VERSION, index_length};
 pub use lookup::{Manifest, TableSpan};
 
@@ -97,6 +99,8 @@ pub struct PublishedPartition {
     pub next_offset: Offset,
     /// Its idempotent producers as of that offset, sorted by id: what footers told of them.
     pub producers: Vec<PublishedProducer>,
+    /// How far key compaction has come.
+    pub clean: CleanState,
 }
 
 /// One idempotent producer, as the footers of published segments tell of it.

@@ -49,7 +49,7 @@ fn table(number: u128, spans: Vec<SpanEntry>) -> TableEntry {
 fn published(next: i64) -> PublishedPartition {
     PublishedPartition {
         next_offset: offset(next),
-        producers: Vec::new(),
+        ..PublishedPartition::default()
     }
 }
 
@@ -130,6 +130,64 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn what_is_clean_has_to_make_sense() {
+    let mark = |at, cleaned_ms| TombstoneMark {
+        next_offset: offset(at),
+        cleaned_ms,
+    };
+    let check = |clean: CleanState| {
+        let published = PublishedPartition {
+            clean,
+            ..published(20)
+        };
+        let content = ManifestContent {
+            partitions: [(PartitionIndex(0), published)].into(),
+            ..ManifestContent::empty(TOPIC)
+        };
+        let object = encoded(&content);
+        Manifest::decode(&object).map(|(manifest, _)| assert_eq!(manifest.to_content(), content))
+    };
+    let clean = |next, tombstones| CleanState {
+        next_offset: offset(next),
+        removed_before: offset(next),
+        raw_bytes: u64::MAX,
+        dirty_since_ms: Some(u64::MAX),
+        tombstones,
+    };
+    let removed = |before| CleanState {
+        removed_before: offset(before),
+        ..clean(10, vec![])
+    };
+    check(removed(20)).expect("sound");
+    check(clean(20, vec![mark(3, i64::MIN), mark(20, i64::MAX)])).expect("sound");
+    check(clean(20, vec![mark(3, 5), mark(4, 5)])).expect("sound");
+    let many = |count: i64| (1..=count).map(|at| mark(1, at)).collect::<Vec<_>>();
+    for wrong in [
+        clean(21, vec![]),
+        removed(21),
+        clean(10, vec![mark(11, 0)]),
+        clean(10, vec![mark(5, 0), mark(5, 1)]),
+        clean(10, vec![mark(5, 1), mark(6, 0)]),
+        clean(20, many(TOMBSTONE_MARKS_MAX as i64 + 1)),
+    ] {
+        check(wrong.clone()).expect_err(&format!("{wrong:?}"));
+    }
+}
+
+#[test]
+fn the_oldest_dirty_record_is_known() {
+    let mut clean = CleanState::default();
+    for timestamp in [i64::MIN, -1, 0] {
+        clean.add_dirty(timestamp);
+        assert_eq!(clean.dirty_since_ms, None);
+    }
+    clean.add_dirty(9);
+    clean.add_dirty(7);
+    clean.add_dirty(8);
+    assert_eq!(clean.dirty_since_ms, Some(7));
+}
+
+#[test]
 fn producers_are_remembered_as_a_leader_does() {
     let mut partition = PublishedPartition::default();
     partition.add_producers(&[summary(4, 0, &[(0, 0), (5, 5)])], 100);
@@ -162,6 +220,7 @@ prop_compose! {
     fn contents()(
         cuts in vec((0..3i32, 0..5i64, 1..9i64, 0..4usize), 0..12),
         producers in vec((0..9i64, 0..3i16, 0..100i32), 0..4),
+        cleaned in vec((0..3i32, 0..40i64, -5..50i64, 0..9u64), 0..5),
     ) -> ManifestContent {
         let mut ends = [0i64; 3];
         let mut files: [BTreeMap<i32, SpanEntry>; 4] = Default::default();
@@ -181,6 +240,19 @@ prop_compose! {
             let partition = content.partitions.get_mut(&PartitionIndex((id % 3) as i32));
             let summary = summary(id, epoch, &[(sequence, i64::from(sequence))]);
             partition.expect("there").add_producers(&[summary], id);
+        }
+        for (partition, further, later_ms, bytes) in cleaned {
+            let published = content.partitions.get_mut(&PartitionIndex(partition)).expect("there");
+            let clean = &mut published.clean;
+            let next_offset = offset(clean.next_offset.get() + further).min(published.next_offset);
+            if next_offset > clean.next_offset {
+                let last = clean.tombstones.last().map_or(i64::MIN, |mark| mark.cleaned_ms);
+                clean.tombstones.push(TombstoneMark { next_offset, cleaned_ms: last.max(later_ms) });
+            }
+            (clean.next_offset, clean.raw_bytes) = (next_offset, bytes);
+            let removed = offset(next_offset.get() + bytes as i64);
+            clean.removed_before = removed.min(published.next_offset);
+            clean.add_dirty(later_ms);
         }
         content
     }

@@ -131,6 +131,15 @@ impl TableFile {
         })
     }
 
+    /// The bytes of the file that the keys of a stripe are read from: a small part of those that its records take, for
+    /// values lie apart. Ascending; none for a number that is no stripe.
+    pub fn key_ranges(&self, stripe: usize) -> Vec<Range<u64>> {
+        let stripe = self.index.stripes.get(stripe);
+        stripe.map_or_else(Vec::new, |stripe| {
+            ranges::of_stripe(self, stripe, Columns::Keys)
+        })
+    }
+
     /// Record batches with the records of a stripe, in the stripe's codec and without producers. `bytes` are those of
     /// [`TableFile::ranges`], in order; their checksums are verified. `leader_epoch` knows the epoch of each offset.
     pub fn rebuild(
@@ -158,6 +167,17 @@ impl TableFile {
             rows.records(&mut records)
         })?;
         Ok(records)
+    }
+
+    /// Calls `each` with offset and key of each record of a stripe, in order. `bytes` are those of
+    /// [`TableFile::key_ranges`], in order; their checksums are verified.
+    pub fn keys(
+        &self,
+        stripe: usize,
+        bytes: &[Bytes],
+        each: impl FnMut(Offset, Option<&[u8]>),
+    ) -> Result<(), TableError> {
+        read::each_key(self, stripe, bytes, each)
     }
 
     /// Like [`TableFile::ranges`], with the columns that other programs read and this one need not.

@@ -14,12 +14,17 @@ const GAP_BLOCKS_MAX: u64 = 1;
 pub(crate) enum Columns {
     /// Those that the index does not tell the contents of. Its partition is known, and most records have no headers.
     Needed,
+    /// Offsets and keys.
+    Keys,
     /// All, to see whether the index tells the truth.
     All,
 }
 
 /// Leaves that are read for a stripe.
 pub(crate) fn leaves(file: &TableFile, stripe: &Stripe, columns: Columns) -> Vec<usize> {
+    if columns == Columns::Keys {
+        return vec![leaf::OFFSET, leaf::KEY];
+    }
     let mut leaves = vec![
         leaf::OFFSET,
         leaf::TIMESTAMP,

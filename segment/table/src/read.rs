@@ -65,18 +65,52 @@ pub(crate) fn each_group(
     mut each: impl FnMut(&RowGroup) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
     let stripe = file.stripe(number)?;
-    let sparse = Sparse::new(&file.index, ranges::of_stripe(file, stripe, columns), bytes)?;
+    each_batch(file, number, columns, bytes, |batch| {
+        let group = RowGroup::new(batch).ok_or(TableError::malformed())?;
+        group.check_told(stripe)?;
+        each(&group)
+    })
+}
+
+/// Verifies the bytes of a stripe's keys, and walks them.
+pub(crate) fn each_key(
+    file: &TableFile,
+    number: usize,
+    bytes: &[Bytes],
+    mut each: impl FnMut(Offset, Option<&[u8]>),
+) -> Result<(), TableError> {
+    each_batch(file, number, Columns::Keys, bytes, |batch| {
+        let keys = column::<BinaryArray>(batch, name::KEY).ok_or(TableError::malformed())?;
+        let offsets = column::<Int64Array>(batch, name::OFFSET).ok_or(TableError::malformed())?;
+        for (row, offset) in offsets.values().iter().enumerate() {
+            let offset = Offset::new(*offset).ok_or(TableError::malformed())?;
+            each(offset, nullable(&keys, row));
+        }
+        Ok(())
+    })
+}
+
+/// Walks some columns of a stripe, whose bytes and offsets are verified.
+fn each_batch(
+    file: &TableFile,
+    number: usize,
+    columns: Columns,
+    bytes: &[Bytes],
+    mut each: impl FnMut(&RecordBatch) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let stripe = file.stripe(number)?;
+    let ranges = ranges::of_stripe(file, stripe, columns);
+    let sparse = Sparse::new(&file.index, ranges, bytes)?;
     let sparse = sparse.ok_or(TableError::Ranges(number))?;
     let mut reader = guarded(|| reader(file, stripe, columns, sparse))?;
     let (mut next, mut rows) = (stripe.base_offset, 0);
     loop {
         let batch = guarded(|| reader.next().transpose().map_err(ParquetError::from))?;
         let Some(batch) = batch else { break };
-        let group = RowGroup::new(&batch).ok_or(TableError::malformed())?;
-        next = group.check_offsets(next, rows == 0)?;
-        group.check_told(stripe)?;
-        rows += group.len();
-        each(&group)?;
+        let offsets = column::<Int64Array>(&batch, name::OFFSET).ok_or(TableError::malformed())?;
+        next = check_offsets(&offsets, next, rows == 0)?;
+        rows += offsets.len();
+        each(&batch)?;
     }
     match rows == stripe.rows as usize && next == stripe.next_offset {
         true => Ok(()),
@@ -142,22 +176,6 @@ impl RowGroup {
 
     pub fn len(&self) -> usize {
         self.offsets.len()
-    }
-
-    /// The offset after the last row's. They ascend, and the first row of all has the stripe's own.
-    fn check_offsets(&self, from: Offset, is_first: bool) -> Result<Offset, TableError> {
-        let mut next = from.get();
-        for (row, offset) in self.offsets.values().iter().enumerate() {
-            let in_order = match is_first && row == 0 {
-                true => *offset == next,
-                false => *offset >= next,
-            };
-            if !in_order || *offset == i64::MAX {
-                return Err(TableError::malformed());
-            }
-            next = offset + 1;
-        }
-        Offset::new(next).ok_or(TableError::malformed())
     }
 
     /// Whether what the index says of the columns that need not be read is true, as far as they were.
@@ -236,6 +254,22 @@ impl RowGroup {
         }
         Ok(())
     }
+}
+
+/// The offset after the last row's. They ascend, and the first row of all has the stripe's own.
+fn check_offsets(offsets: &Int64Array, from: Offset, is_first: bool) -> Result<Offset, TableError> {
+    let mut next = from.get();
+    for (row, offset) in offsets.values().iter().enumerate() {
+        let in_order = match is_first && row == 0 {
+            true => *offset == next,
+            false => *offset >= next,
+        };
+        if !in_order || *offset == i64::MAX {
+            return Err(TableError::malformed());
+        }
+        next = offset + 1;
+    }
+    Offset::new(next).ok_or(TableError::malformed())
 }
 
 /// A column's bytes, kept for the slices of them.

@@ -21,7 +21,7 @@ const RECORD_OVERHEAD_BYTES: usize = 16;
 /// The same for a header.
 const HEADER_OVERHEAD_BYTES: usize = 4;
 
-/// Raw bytes of a record: what sizes of stripes and row groups are counted in.
+/// Raw bytes of a record: what sizes of spans, stripes and row groups are counted in.
 pub fn raw_bytes(record: &Record) -> usize {
     let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len());
     let headers: usize = record

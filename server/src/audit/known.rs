@@ -57,6 +57,15 @@ impl Known {
         record.map_or(Offset::ZERO, |record| record.log_start)
     }
 
+    /// First offset of the partition from which on table files have every record: key compaction may have removed some
+    /// below.
+    pub fn removed_before(&self, tp: TopicPartition) -> Offset {
+        let manifest = self.manifest(tp);
+        manifest.map_or(Offset::ZERO, |manifest| {
+            manifest.removed_before(tp.partition)
+        })
+    }
+
     /// Whether the partition counts on that commit for its offsets: not if it never existed, or another leader epoch has
     /// superseded it.
     pub fn names(&self, tp: TopicPartition, log: LogId, seq: u64) -> bool {

@@ -30,9 +30,11 @@ pub(super) struct Published {
 impl Published {
     /// `None` if nothing of the block is.
     pub fn of(tp: TopicPartition, block: &BlockEntry, known: &Known) -> Option<Self> {
-        let due = known.log_start(tp)..known.published_end(tp);
-        let offsets = block.base_offset..block.next_offset;
-        if offsets.start >= due.end {
+        // What key compaction has removed is in the segment still.
+        let whole_from = known.removed_before(tp);
+        let due = known.log_start(tp).max(whole_from)..known.published_end(tp);
+        let offsets = block.base_offset.max(whole_from)..block.next_offset;
+        if offsets.is_empty() || offsets.start >= due.end {
             return None;
         }
         let parts = known.published_within(tp, &offsets).into_iter();

@@ -215,7 +215,7 @@ mod tests {
         let partitions = (0..).zip(ends).map(|(partition, end)| {
             let published = PublishedPartition {
                 next_offset: Offset::new(*end).expect("not negative"),
-                producers: Vec::new(),
+                ..PublishedPartition::default()
             };
             (PartitionIndex(partition), published)
         });

@@ -399,7 +399,7 @@ mod tests {
             let next_offset = Offset::new(end).expect("not negative");
             let partition = PublishedPartition {
                 next_offset,
-                producers: Vec::new(),
+                ..PublishedPartition::default()
             };
             let content = ManifestContent {
                 partitions: [(tp.partition, partition)].into(),

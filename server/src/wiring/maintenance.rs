@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_common::object_store::ObjectStore;
+use alluvium_compactor::clean::CleanOptions;
 use alluvium_compactor::fold::{FoldMetrics, Folder};
 use alluvium_compactor::log_keeper::LogKeeper;
 use alluvium_compactor::manifests::Manifests;
@@ -169,6 +170,7 @@ fn publish(
         },
         topic_defaults: basics.loaded.topic_defaults.clone(),
         producers_expire_ms: i64::try_from(config.producer_id_expiration_ms.0).unwrap_or(i64::MAX),
+        clean: CleanOptions::default(),
     };
     let publisher = Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")?;
     tasks.spawn(publisher.run());

@@ -189,7 +189,7 @@ fn manifest(topic_id: TopicId, spans: &[(i64, i64)], end: i64) -> Manifest {
     });
     let published = PublishedPartition {
         next_offset: offset(end),
-        producers: Vec::new(),
+        ..PublishedPartition::default()
     };
     let content = ManifestContent {
         version: 1,
@@ -256,6 +256,21 @@ fn a_published_end_that_nothing_reaches_is_found() {
     assert_eq!(with(0, &[(10, 20), (30, 50)]), 0, "segments know");
     assert_eq!(with(20, &[(30, 40)]), 0);
     assert_eq!(with(40, &[]), 0, "nobody reads that any more");
+}
+
+#[test]
+fn what_key_compaction_removed_is_not_lost() {
+    let with = |removed_before| {
+        let mut content = manifest(TOPIC, &[(5, 10), (20, 30)], 40).to_content();
+        let published = content.partitions.get_mut(&PartitionIndex(0));
+        published.expect("there").clean.removed_before = offset(removed_before);
+        let cleaned = Manifest::new(content).expect("well formed");
+        check(&named(0), Some(&cleaned), &[])
+    };
+    assert_eq!(with(0), 3);
+    assert_eq!(with(15), 2, "what is behind is");
+    assert_eq!(with(20), 1);
+    assert_eq!(with(40), 0);
 }
 
 fn topic(partition_count: i32) -> TopicRecord {
@@ -349,7 +364,7 @@ async fn audited(objects: &dyn ObjectStore, entry: &TableEntry, pieces: &[Piece]
     let partitions = [0, 1].map(|partition| {
         let published = PublishedPartition {
             next_offset: offset(1_000),
-            producers: Vec::new(),
+            ..PublishedPartition::default()
         };
         (PartitionIndex(partition), published)
     });

@@ -152,3 +152,29 @@ async fn what_segments_hold_of_tables_is_digested() {
         assert_eq!(report.findings.len(), findings, "{:?}", report.findings);
     }
 }
+
+#[tokio::test]
+async fn what_key_compaction_may_have_removed_is_not_compared() {
+    let objects = InMemory::new();
+    let (keys, entry) = stored(&objects).await;
+    let cleaned = |spans: &[(i64, i64)], removed_before| {
+        let mut content = manifest(TOPIC, spans, 20).to_content();
+        let published = content.partitions.get_mut(&PartitionIndex(0));
+        published.expect("there").clean.removed_before = offset(removed_before);
+        Manifest::new(content).expect("well formed")
+    };
+    let published = cleaned(&[(5, 20)], 12);
+    let (report, pieces) = checked(&objects, &entry, Some(published)).await;
+    assert_eq!(report.findings, [""; 0]);
+    let records: Vec<_> = (0..20).map(record).collect();
+    let expected = Piece {
+        segment: keys[1].clone(),
+        ..piece(12..20, &records[12..19])
+    };
+    assert_eq!(pieces, [expected]);
+    for (removed_before, findings) in [(5, 2), (10, 1), (14, 1), (15, 0), (20, 0)] {
+        let published = cleaned(&[(7, 10), (15, 20)], removed_before);
+        let (report, _) = checked(&objects, &entry, Some(published)).await;
+        assert_eq!(report.findings.len(), findings, "{removed_before}");
+    }
+}

@@ -1,0 +1,10 @@
+mod crashes;
+mod map;
+mod model;
+mod plan;
+mod random;
+mod rounds;
+mod rules;
+mod speed;
+mod tombstones;
+mod world;
