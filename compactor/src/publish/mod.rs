@@ -22,9 +22,11 @@ mod bounds;
 mod clean;
 mod error;
 mod fetch;
+mod join;
 mod manifests;
 mod metrics;
 mod plan;
+mod retain;
 mod shards;
 mod steps;
 #[cfg(test)]
@@ -49,8 +51,7 @@ use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{
     Compare, KeyRange, MetadataStore, RangeRequest, Revision, StoreError,
 };
-use alluvium_metadata::topic_config::TopicSettings;
-use alluvium_metadata::topics::{TopicError, TopicWriter};
+use alluvium_metadata::topics::TopicWriter;
 use alluvium_metadata::view::{ClusterView, Picture, Published};
 use alluvium_segment::manifest::Manifest;
 use alluvium_table::{TableOptions, TableWriter};
@@ -60,9 +61,6 @@ use tracing::{error, info, warn};
 use crate::clean::{CleanOptions, Cleaner};
 use crate::manifests::read_manifest;
 use crate::reclaim::Graves;
-use crate::retain::{self, RetentionLimits, without_deleted};
-use crate::rewrite::join::run_to_join;
-use crate::rewrite::{keep_all, replace_tables, rewrite};
 use crate::topic_manifest::TopicManifest;
 use backlog::{Backlog, Sources};
 use bounds::Bounds;
@@ -78,9 +76,6 @@ const ROUND_PAUSE: Duration = Duration::from_secs(10);
 
 /// The same before what failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
-
-/// Log starts raised in one round: each is a transaction or two.
-const LOG_STARTS_PER_ROUND: usize = 100;
 
 /// How long the picture may take to show what the store has.
 const PICTURE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -304,95 +299,6 @@ impl Publisher {
         round
     }
 
-    /// Raises the log starts of partitions of which too much is kept, some in a round.
-    async fn retain(&mut self, picture: &Picture, round: &mut Round) {
-        let surplus = self.surplus(picture);
-        round.more |= surplus.len() > LOG_STARTS_PER_ROUND;
-        for (tp, to) in surplus.into_iter().take(LOG_STARTS_PER_ROUND) {
-            match self.topics.set_log_start(tp, to).await {
-                Ok(log_start) => info!(%tp, %log_start, "deleted old records"),
-                // Deleted meanwhile.
-                Err(TopicError::UnknownPartition) => {}
-                Err(error) => {
-                    round.failed += 1;
-                    warn!(%tp, %error, "old records cannot be deleted; trying again");
-                }
-            }
-        }
-    }
-
-    /// Where logs shall start that start too early.
-    fn surplus(&self, picture: &Picture) -> Vec<(TopicPartition, Offset)> {
-        let now_ms = self.with.clock.now_ms();
-        let mut surplus = Vec::new();
-        for (topic_id, manifest) in &self.manifests {
-            let Some(topic) = picture.topics.with_id(*topic_id) else {
-                continue;
-            };
-            let settings = TopicSettings::parse(&topic.configs, &self.options.topic_defaults);
-            let Some(limits) = RetentionLimits::of(&settings) else {
-                continue;
-            };
-            for partition in manifest.content().partitions.keys() {
-                let tp = TopicPartition::new(*topic_id, *partition);
-                let Some(placed) = picture.partitions.get(tp) else {
-                    continue;
-                };
-                let from = placed.record.log_start;
-                let waiting = self.backlog.stored_bytes(tp);
-                let to = retain::log_start(manifest, *partition, from, waiting, &limits, now_ms);
-                if to > from {
-                    surplus.push((tp, to));
-                }
-            }
-        }
-        surplus
-    }
-
-    /// Leaves table files out of a manifest of which nothing is readable any more: of one topic.
-    async fn trim_if_due(&mut self, picture: &Picture, round: &mut Round) {
-        let trimmed = self.manifests.iter().find_map(|(topic_id, manifest)| {
-            picture.topics.with_id(*topic_id)?;
-            let claim = self.shards.claim(CompactionShard::of(*topic_id))?;
-            let content = without_deleted(picture, *topic_id, manifest)?;
-            Some((*topic_id, claim, content))
-        });
-        let Some((topic_id, claim, content)) = trimmed else {
-            return;
-        };
-        let manifest = self.topic_manifest(picture, topic_id, claim);
-        let advanced = async {
-            let followed = manifest.begin().await?;
-            manifest.advance(followed, content, None).await
-        };
-        match advanced.await {
-            Ok(trimmed) => {
-                info!(%topic_id, version = trimmed.version(), "let go of table files below the log start");
-                self.manifests.insert(topic_id, trimmed);
-                round.more = true;
-            }
-            Err(PublishError::Superseded) => round.failed += 1,
-            Err(error) => {
-                round.failed += 1;
-                self.with.metrics.errors.inc();
-                error!(%topic_id, %error, "table files below the log start stay; it is tried again");
-            }
-        }
-    }
-
-    /// When nothing is to be published.
-    async fn join_if_due(&mut self, picture: &Picture, round: &mut Round) {
-        match self.join(picture).await {
-            Ok(joined) => round.more = joined,
-            Err(PublishError::Superseded) => round.failed += 1,
-            Err(error) => {
-                round.failed += 1;
-                self.with.metrics.errors.inc();
-                error!(%error, "table files cannot be joined; they stay as they are, and it is tried again");
-            }
-        }
-    }
-
     fn nothing_found(&self, error: &PublishError, mut round: Round) -> Round {
         self.with.metrics.errors.inc();
         warn!(%error, "what is to be published cannot be found; trying again");
@@ -609,45 +515,7 @@ impl Publisher {
         }
     }
 
-    /// Joins small table files of one topic, if any has enough of them. Whether that was so.
-    async fn join(&mut self, picture: &Picture) -> Result<bool, PublishError> {
-        for (topic_id, manifest) in &self.manifests {
-            let Some(run) = run_to_join(manifest.tables(), self.options.table_bytes) else {
-                continue;
-            };
-            let exists = picture.topics.with_id(*topic_id).is_some();
-            let claim = self.shards.claim(CompactionShard::of(*topic_id));
-            let Some(claim) = claim.filter(|_| exists) else {
-                continue;
-            };
-            let topic_id = *topic_id;
-            let joined = self.join_run(picture, topic_id, claim, run).await?;
-            self.manifests.insert(topic_id, joined);
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    async fn join_run(
-        &self,
-        picture: &Picture,
-        topic_id: TopicId,
-        claim: Compare,
-        run: Range<usize>,
-    ) -> Result<Arc<Manifest>, PublishError> {
-        let manifest = self.topic_manifest(picture, topic_id, claim);
-        let followed = manifest.begin().await?;
-        let tables = manifest.before.iter().flat_map(|before| before.tables());
-        let tables: Vec<_> = tables.skip(run.start).take(run.len()).cloned().collect();
-        let seams = topic::output_seams(&self.with, &self.options, &self.threads, topic_id);
-        let new = rewrite(seams, &self.options.table, &tables, &keep_all()).await?;
-        info!(%topic_id, files = tables.len(), into = new.len(), "joined table files");
-        let mut content = manifest.content();
-        replace_tables(&mut content, run, new);
-        manifest.advance(followed, content, None).await
-    }
-
-    fn topic_manifest(
+    pub(super) fn topic_manifest(
         &self,
         picture: &Picture,
         topic_id: TopicId,

@@ -1,5 +1,6 @@
 //! What a client sees that speaks Kafka's protocol itself, in every version.
 
+mod compacted;
 mod events;
 mod fetch;
 mod history;

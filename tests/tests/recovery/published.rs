@@ -90,10 +90,15 @@ async fn what_is_published_and_damaged_is_named() {
     let (mut broker, topic) = stopped_and_published().await;
     let clean = broker.verify().await;
     let (out, err) = texts(&clean);
+    // The first of the two publications may have been dropped from the logs, and with it what could be compared.
     let records = 2 * BATCHES * RECORDS * i64::from(PARTITIONS);
-    let expected = format!("{records} records, {records} of them compared");
+    let last = records / 2;
+    let compared =
+        [records, last].map(|number| format!("{records} records, {number} of them compared"));
     assert!(
-        clean.status.success() && out.contains("1 topics published") && out.contains(&expected),
+        clean.status.success()
+            && out.contains("1 topics published")
+            && compared.iter().any(|expected| out.contains(expected)),
         "{out}{err}"
     );
 
