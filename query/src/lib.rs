@@ -1,7 +1,7 @@
 //! The read path: log reads, Kafka fetch semantics.
 //!
 //! A [`log_reader::LogReader`] turns an offset into whole record batches, wherever they are: in the
-//! tail, in the write-ahead log, in segments, in table files ([`history`]). On top of it stand Kafka's Fetch with its long polls
+//! tail, in the write-ahead log, in segments, in table files (`history`). On top of it stand Kafka's Fetch with its long polls
 //! and sessions ([`fetch`]), ListOffsets ([`list_offsets`]) and OffsetForLeaderEpoch
 //! ([`leader_epoch`]). Everything speaks in domain terms; the server translates to and from the wire.
 

@@ -5,14 +5,14 @@
 //! **dirty**, and a **tombstone** is a record without a value.
 //!
 //! Flow of a cleaning:
-//! 1. [`plan`]: which partitions of a topic are dirty enough, or dirty for too long.
-//! 2. [`cover`]: the keys of what is dirty are read, and put into a [`map`] of fixed size with their latest offsets. When it
+//! 1. `plan`: which partitions of a topic are dirty enough, or dirty for too long.
+//! 2. `cover`: the keys of what is dirty are read, and put into a `map` of fixed size with their latest offsets. When it
 //!    is full, only what is covered is cleaned, and the rest another time.
-//! 3. [`writing`]: all table files with covered or clean offsets are written anew, without the records that a later one
-//!    of the map replaces ([`verdict`]), and without [`tombstones`] whose time is over. Offsets stay what they are.
+//! 3. `writing`: all table files with covered or clean offsets are written anew, without the records that a later one
+//!    of the map replaces (`verdict`), and without `tombstones` whose time is over. Offsets stay what they are.
 //! 4. The manifest says up to where the partitions are clean.
 //!
-//! Both passes are done in steps ([`cleaning`]). What there is of a cleaning between them is in memory only. Whoever loses
+//! Both passes are done in steps (`cleaning`). What there is of a cleaning between them is in memory only. Whoever loses
 //! it begins anew (I21).
 //!
 //! As in Kafka, a tombstone whose time is over goes with the next cleaning only, so that without new records it stays.

@@ -1,8 +1,8 @@
 //! Folding commit logs: see `alluvium_metadata::fold` for what a fold is and why it is safe.
 //!
 //! Flow of one pass over a log: read its keys, plan, read what the run stands for, PUT the fold object under a new name,
-//! replace the entries; again until nothing is due. [`Folder::keep_own_log`] does that for the log of the broker's own
-//! session after every so many commits, beside the commit path and never in its way; [`Folder::tend_frozen_logs`] is the
+//! replace the entries; again until nothing is due. `LogKeeper::keep_own_log` does that for the log of the broker's own
+//! session after every so many commits, beside the commit path and never in its way; `LogKeeper::keep_frozen_logs` is the
 //! controller's: it drops logs that nothing needs and folds those that are frozen.
 
 mod read;

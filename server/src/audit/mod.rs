@@ -2,12 +2,12 @@
 //! partition are contiguous and disjoint (I19), and what is published is what was committed (I20).
 //!
 //! Flow, in the order of what one step needs of those before:
-//! 1. [`entries`]: the metadata, decoded; every commit log is whole.
-//! 2. [`published`]: the manifests that count. From here on it is known which offsets table files answer for.
-//! 3. [`segments`]: every segment, byte by byte. Of records that are published too a [`digest`] is kept, block by block ([`overlap`]).
-//! 4. [`tables`]: every table file, byte by byte and row by row ([`window`], [`rows`]), and its rows against those digests.
-//! 5. [`partitions`]: tables, then segments, cover every partition.
-//! 6. [`orphans`]: what nothing refers to is counted.
+//! 1. `entries`: the metadata, decoded; every commit log is whole.
+//! 2. `published`: the manifests that count. From here on it is known which offsets table files answer for.
+//! 3. `segments`: every segment, byte by byte. Of records that are published too a `digest` is kept, block by block (`overlap`).
+//! 4. `tables`: every table file, byte by byte and row by row (`window`, `rows`), and its rows against those digests.
+//! 5. `partitions`: tables, then segments, cover every partition.
+//! 6. `orphans`: what nothing refers to is counted.
 
 mod digest;
 mod entries;
