@@ -53,6 +53,7 @@ async fn a_cleaning_that_is_given_up_anywhere_has_changed_nothing_or_a_whole_ste
                         done = Some(stepped.expect("no fault"));
                         break;
                     }
+                    // Only gives the threads of the compactor time: nothing that is checked waits for it.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 done
