@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod client;
 pub mod cluster;
+pub mod compacted;
 pub mod disk;
 pub mod etcd;
 pub mod events;

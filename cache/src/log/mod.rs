@@ -75,6 +75,7 @@ impl PartitionLog {
             // A segment may be published before its leader has learned that it is committed.
             let to = self.published_end().min(self.tail.uploaded());
             self.index.write().trim(to);
+            self.give_up_cleaned();
         }
     }
 
@@ -84,6 +85,15 @@ impl PartitionLog {
             let to = self.published_end();
             self.index.write().trim(to);
             self.tail.skip_to(to);
+            self.give_up_cleaned();
+        }
+    }
+
+    /// Of what key compaction has cleaned, memory has records that are not in the log any more.
+    fn give_up_cleaned(&self) {
+        if let Some(manifest) = self.published() {
+            let cleaned = manifest.removed_before(self.tp.partition);
+            self.tail.give_up_below(cleaned);
         }
     }
 
@@ -127,6 +137,7 @@ impl PartitionLog {
             index.trim(needed_from.min(span.next_offset));
         }
         self.tail.set_uploaded(span.next_offset);
+        self.give_up_cleaned();
         Ok(())
     }
 

@@ -191,6 +191,13 @@ impl PartitionTail {
         }
     }
 
+    /// Drops the batches that begin below `to` from memory, as far as they are uploaded: whoever reads there finds what
+    /// took their place.
+    pub(crate) fn give_up_below(&self, to: Offset) {
+        let dropped = self.state.lock().give_up_below(to);
+        self.release(&dropped);
+    }
+
     /// Of a log that follows another broker's: the segment index holds everything below `to`, also what never was in
     /// this tail. The high watermark stays where it is.
     pub(crate) fn skip_to(self: &Arc<Self>, to: Offset) {

@@ -215,6 +215,15 @@ impl State {
         (self.drop_front(gone), gone < below)
     }
 
+    /// Drops uploaded batches that begin below `to`.
+    pub(super) fn give_up_below(&mut self, to: Offset) -> Dropped {
+        let uploaded = self.uploaded;
+        let gone = self
+            .entries
+            .partition_point(|entry| entry.base < to && entry.next <= uploaded);
+        self.drop_front(gone)
+    }
+
     /// Takes durable batches that the write-ahead log holds out of memory, oldest first, until
     /// `needed` bytes are given back. Also says whether more may be had, now or once they are
     /// durable.

@@ -184,6 +184,26 @@ fn the_oldest_uploaded_leave_first() {
 }
 
 #[test]
+fn what_key_compaction_replaced_is_given_up_once_it_is_uploaded() {
+    let budget = budget(usize::MAX);
+    let tail = filled(0, &budget, true);
+    let all = budget.resident_bytes();
+    tail.give_up_below(offset(55));
+    assert_eq!(below(&tail, 0), None, "no segment holds any of it");
+    tail.set_uploaded(offset(40));
+    tail.give_up_below(offset(55));
+    assert_eq!(below(&tail, 39), Some(40), "what is not uploaded stays");
+    tail.set_uploaded(offset(100));
+    tail.give_up_below(offset(55));
+    assert_eq!(below(&tail, 59), Some(60), "the batch that holds 54 too");
+    assert_eq!(
+        bases(tail.read(offset(60), offset(80), usize::MAX, true)),
+        [60, 70]
+    );
+    assert_eq!(budget.resident_bytes(), all * 4 / 10);
+}
+
+#[test]
 fn what_nothing_else_holds_stays() {
     let budget = budget(1);
     let tail = filled(0, &budget, false);
