@@ -3,9 +3,12 @@
 //! Batches are pushed while their partition's lock is held (lock order: partition, then open segment),
 //! so the order here agrees with the order of offsets. The lock is held for a push onto a vector.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alluvium_common::offset::Offset;
+use alluvium_common::topic::TopicPartition;
 use alluvium_segment::record_batch::StoredBatch;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -15,6 +18,7 @@ use crate::backpressure::FramePermit;
 use crate::partition::LeaderPartition;
 use crate::seal::{OpenView, SealLimits};
 use crate::seams::WalCopy;
+use crate::validate::LocalRetention;
 
 /// A batch on its way into a segment.
 pub(crate) struct SegmentItem {
@@ -52,6 +56,15 @@ impl SegmentItem {
     }
 }
 
+/// Who wants a batch to be committed, and how soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Only a commit can answer its producer.
+    ByProducer,
+    /// Nobody waits, but no more of its partition than that may wait.
+    Within(LocalRetention),
+}
+
 /// All that was in the open segment when it was sealed.
 pub(crate) struct Contents {
     pub(crate) items: Vec<SegmentItem>,
@@ -73,10 +86,14 @@ pub(crate) struct OpenSegment {
 struct State {
     items: Vec<SegmentItem>,
     bytes: usize,
-    first_at: Option<Instant>,
+    due_at: Option<Instant>,
     waiter_at: Option<Instant>,
     flush: bool,
     pressed: bool,
+    /// A partition has more in here than it may.
+    crowded: bool,
+    /// Bytes of partitions that may have only so many in here. Not more of them than the segment has batches.
+    limited: HashMap<TopicPartition, u64>,
     pushed: u64,
 }
 
@@ -96,26 +113,28 @@ impl OpenSegment {
         &self.limits
     }
 
-    /// Adds a batch. `waits` says that only a commit can answer its producer.
-    pub(crate) fn push(&self, item: SegmentItem, waits: bool) {
+    /// Adds a batch.
+    pub(crate) fn push(&self, item: SegmentItem, wanted: Wanted) {
         let mut state = self.state.lock();
         let before = state.bytes;
         state.bytes += item.size_bytes;
-        state.items.push(item);
-        state.pushed += 1;
+        let limits = match wanted {
+            Wanted::ByProducer => LocalRetention::default(),
+            Wanted::Within(limits) => limits,
+        };
         // The sealing rules look anew only when their answer may have changed.
         let mut changed = crosses(self.limits.bytes_max, before, state.bytes);
-        if state.first_at.is_none() {
-            state.first_at = Some(Instant::now());
-            changed = true;
-        }
-        if waits && state.waiter_at.is_none() {
+        changed |= state.limit_age(limits, self.limits.age_max);
+        changed |= state.limit_bytes(limits, &item);
+        if wanted == Wanted::ByProducer && state.waiter_at.is_none() {
             state.waiter_at = Some(Instant::now());
             changed = true;
         }
         if state.waiter_at.is_some() {
             changed |= crosses(self.limits.bytes_with_waiter, before, state.bytes);
         }
+        state.items.push(item);
+        state.pushed += 1;
         drop(state);
         if changed {
             self.changed.notify_one();
@@ -160,16 +179,17 @@ impl OpenSegment {
     /// What the sealing rules look at; `None` when it is empty.
     pub(crate) fn view(&self) -> Option<OpenView> {
         let mut state = self.state.lock();
-        let Some(first_at) = state.first_at else {
+        let Some(due_at) = state.due_at else {
             state.pressed = false;
             return None;
         };
         Some(OpenView {
             bytes: state.bytes,
-            first_at,
+            due_at,
             waiter_at: state.waiter_at,
             flush: state.flush,
             pressed: state.pressed,
+            crowded: state.crowded,
         })
     }
 
@@ -202,6 +222,34 @@ impl OpenSegment {
     /// Resolves when the sealing rules should look again. One caller only.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+impl State {
+    /// Takes in by when a batch that comes now must be sealed. Whether that is sooner than was known.
+    fn limit_age(&mut self, limits: LocalRetention, age_max: Duration) -> bool {
+        let age_max = limits.age_max.map_or(age_max, |limit| limit.min(age_max));
+        // Of the batches that have no limit of their own the first decides: no clock is read for the others.
+        if self.due_at.is_some() && limits.age_max.is_none() {
+            return false;
+        }
+        let due_at = Instant::now() + age_max;
+        let is_sooner = self.due_at.is_none_or(|known| due_at < known);
+        if is_sooner {
+            self.due_at = Some(due_at);
+        }
+        is_sooner
+    }
+
+    /// Takes in a batch of a partition that may have only so many bytes in here. Whether it has more now, and had not.
+    fn limit_bytes(&mut self, limits: LocalRetention, item: &SegmentItem) -> bool {
+        let Some(bytes_max) = limits.bytes_max else {
+            return false;
+        };
+        let bytes = self.limited.entry(item.partition.tp()).or_default();
+        *bytes += item.size_bytes as u64;
+        let is_over = *bytes > bytes_max;
+        is_over && !std::mem::replace(&mut self.crowded, true)
     }
 }
 

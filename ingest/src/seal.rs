@@ -2,7 +2,8 @@
 //! the time.
 //!
 //! - By size: 8 MiB while an `object` producer waits in it, else 64 MiB.
-//! - By age: 250 ms with such a waiter, else 10 s.
+//! - By age: 250 ms with such a waiter, else 10 s, or what a topic says (`local.retention.ms`).
+//! - When a partition has more in it than its topic says (`local.retention.bytes`).
 //! - At once, when a producer waits, no PUT is in flight and the PUT budget has a token.
 //!
 //! While every upload slot is taken only the larger size seals: what could not be sent anyway is
@@ -58,14 +59,16 @@ pub enum SealReason {
 pub struct OpenView {
     /// Bytes of its batches.
     pub bytes: usize,
-    /// When the first batch came.
-    pub first_at: Instant,
+    /// When one of its batches has been in it for as long as any may, or as its topic says.
+    pub due_at: Instant,
     /// When the first batch came whose producer can only be answered by a commit.
     pub waiter_at: Option<Instant>,
     /// Whether a flush was asked for.
     pub flush: bool,
     /// Whether memory or the write-ahead log's disk run short.
     pub pressed: bool,
+    /// Whether a partition has more in it than its topic says.
+    pub crowded: bool,
 }
 
 /// What is on its way to object storage.
@@ -106,14 +109,14 @@ pub fn decide(
     if !uploads.slot_free {
         return SealDecision::Wait;
     }
-    if open.waiter_at.is_some() && open.bytes >= limits.bytes_with_waiter {
+    if open.crowded || (open.waiter_at.is_some() && open.bytes >= limits.bytes_with_waiter) {
         return SealDecision::Seal(SealReason::Size);
     }
     // Not for crumbs while something is on its way already: that relieves soon, and PUTs cost.
     if open.pressed && (uploads.in_flight == 0 || open.bytes >= limits.bytes_with_waiter / 4) {
         return SealDecision::Seal(SealReason::Pressure);
     }
-    let mut deadline = open.first_at + limits.age_max;
+    let mut deadline = open.due_at;
     if let Some(since) = open.waiter_at {
         deadline = deadline.min(since + limits.age_with_waiter);
     }
@@ -147,10 +150,11 @@ mod tests {
             Self {
                 open: OpenView {
                     bytes,
-                    first_at: start,
+                    due_at: start + SealLimits::default().age_max,
                     waiter_at: None,
                     flush: false,
                     pressed: false,
+                    crowded: false,
                 },
                 uploads: UploadsView {
                     in_flight: 0,
@@ -183,6 +187,16 @@ mod tests {
 
         fn pressed(mut self) -> Self {
             self.open.pressed = true;
+            self
+        }
+
+        fn due(mut self, after_ms: u64) -> Self {
+            self.open.due_at = self.at(after_ms);
+            self
+        }
+
+        fn crowded(mut self) -> Self {
+            self.open.crowded = true;
             self
         }
 
@@ -284,6 +298,21 @@ mod tests {
             (
                 "pressed without a slot",
                 Case::new(1).pressed().no_slot().decide(0),
+                "wait",
+            ),
+            (
+                "local, due by its topic",
+                Case::new(1).due(70).decide(0),
+                "until 70",
+            ),
+            (
+                "local, too much of a partition",
+                Case::new(1).crowded().decide(0),
+                "seal Size",
+            ),
+            (
+                "the same without a slot",
+                Case::new(1).crowded().no_slot().decide(0),
                 "wait",
             ),
             (

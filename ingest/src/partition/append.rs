@@ -13,7 +13,7 @@ use super::{LeaderPartition, State, WalDone};
 use crate::ack::{Acks, AppendTicket, Appended};
 use crate::backpressure::FramePermit;
 use crate::error::AppendError;
-use crate::open_segment::{ItemBody, SegmentItem};
+use crate::open_segment::{ItemBody, SegmentItem, Wanted};
 use crate::producer_state::{ProducerStamp, SequencedBatch, Verdict};
 use crate::seams::{WalCopy, WalState};
 use crate::validate::{ClientRules, TopicRules, ValidBatch, validate};
@@ -62,10 +62,10 @@ impl LeaderPartition {
             return Ok(self.answer_duplicate(&mut state, &original, &rules, options.acks));
         }
         // As it is now: the class may have changed since the batch was validated.
-        let durability = self.rules().durability;
-        self.check_durability(durability)?;
+        let current = self.rules();
+        self.check_durability(current.durability)?;
         let stored = self.stamp(&state, &batch)?;
-        let ticket = self.hand_over(&mut state, stored, &batch, durability, options)?;
+        let ticket = self.hand_over(&mut state, stored, &batch, &current, options)?;
         if let Some(stamp) = &stamp {
             let (base, next) = (ticket.base_offset, state.next_offset);
             let original = sequenced(stamp, base, next, batch.header.max_timestamp);
@@ -125,10 +125,10 @@ impl LeaderPartition {
         state: &mut State,
         stored: StoredBatch,
         batch: &ValidBatch,
-        durability: Durability,
+        rules: &TopicRules,
         options: AppendOptions,
     ) -> Result<Ticket, AppendError> {
-        let local = durability == Durability::Local;
+        let local = rules.durability == Durability::Local;
         let (base_offset, next_offset) = (stored.base_offset(), stored.next_offset());
         if self.log.tail.closed().is_some() {
             return Err(AppendError::NotLeader(Outcome::NotDone));
@@ -172,7 +172,11 @@ impl LeaderPartition {
                 ticket,
             });
         }
-        self.stages.open.push(item, !local);
+        let wanted = match local {
+            true => Wanted::Within(rules.local_retention),
+            false => Wanted::ByProducer,
+        };
+        self.stages.open.push(item, wanted);
         Ok(Ticket {
             base_offset,
             ticket,

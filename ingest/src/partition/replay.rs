@@ -8,7 +8,7 @@ use alluvium_segment::record_batch::StoredBatch;
 
 use super::append::{sequenced, to_stamp};
 use super::{LeaderPartition, State};
-use crate::open_segment::{ItemBody, SegmentItem};
+use crate::open_segment::{ItemBody, SegmentItem, Wanted};
 use crate::recovery::RecoveredBatch;
 
 /// Why a replayed batch was not taken; neither happens to a planned replay.
@@ -69,6 +69,7 @@ impl LeaderPartition {
             body: ItemBody::Spilled,
             wal: Some(recovered.copy),
         };
-        self.stages.open.push(item, false);
+        let limits = self.rules().local_retention;
+        self.stages.open.push(item, Wanted::Within(limits));
     }
 }

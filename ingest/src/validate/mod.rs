@@ -21,7 +21,7 @@ use alluvium_segment::record_batch::{
 use bytes::Bytes;
 
 use crate::error::AppendError;
-pub use rules::{ClientRules, TopicRules};
+pub use rules::{ClientRules, LocalRetention, TopicRules};
 
 /// A batch that may be appended.
 #[derive(Debug, Clone)]

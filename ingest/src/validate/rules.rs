@@ -1,5 +1,7 @@
 //! What a topic demands of batches: its settings, made ready for the hot path.
 
+use std::time::Duration;
+
 use alluvium_common::clock::TimestampMs;
 use alluvium_metadata::topic_config::{self, CompressionType, Durability, TopicSettings};
 use alluvium_segment::record_batch::{Codec, DecodeLimits, TimestampType};
@@ -9,6 +11,8 @@ use alluvium_segment::record_batch::{Codec, DecodeLimits, TimestampType};
 pub struct TopicRules {
     /// `alluvium.durability`.
     pub durability: Durability,
+    /// `local.retention.ms` and `local.retention.bytes`: what of class `local` may be on this disk only.
+    pub local_retention: LocalRetention,
     /// `max.message.bytes`: largest batch, header included.
     pub batch_bytes_max: usize,
     /// `message.timestamp.type`.
@@ -25,11 +29,21 @@ pub struct TopicRules {
     pub decode_limits: DecodeLimits,
 }
 
+/// What of a partition may wait for its upload. `None`: as much as of any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LocalRetention {
+    /// How long a batch may.
+    pub age_max: Option<Duration>,
+    /// How many bytes may.
+    pub bytes_max: Option<u64>,
+}
+
 impl Default for TopicRules {
     /// Kafka's defaults, with the durability class of a single broker.
     fn default() -> Self {
         Self {
             durability: Durability::Local,
+            local_retention: LocalRetention::default(),
             batch_bytes_max: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,
@@ -45,6 +59,10 @@ impl From<&TopicSettings> for TopicRules {
     fn from(settings: &TopicSettings) -> Self {
         Self {
             durability: settings.durability,
+            local_retention: LocalRetention {
+                age_max: settings.local_retention_ms.map(Duration::from_millis),
+                bytes_max: settings.local_retention_bytes,
+            },
             batch_bytes_max: settings.max_message_bytes,
             timestamp_type: match settings.timestamp_type {
                 topic_config::TimestampType::CreateTime => TimestampType::CreateTime,

@@ -69,6 +69,11 @@ pub struct TopicSettings {
     pub retention_ms: Option<i64>,
     /// How many bytes of a partition are kept; `None`: all.
     pub retention_bytes: Option<u64>,
+    /// Class `local`: how long a record may be on its leader's disk only; `None`: as long as broker-wide settings allow.
+    pub local_retention_ms: Option<u64>,
+    /// Class `local`: how many bytes of a partition may be on its leader's disk only; `None`: as many as broker-wide
+    /// settings allow.
+    pub local_retention_bytes: Option<u64>,
     /// A compacted partition is cleaned when more than this share of it is dirty.
     pub min_cleanable_dirty_ratio: f64,
     /// How old a record is at least when it is cleaned.
@@ -120,6 +125,9 @@ impl TopicSettings {
             // Kafka writes "for ever" and "all" as -1.
             retention_ms: text("retention.ms").parse().ok().filter(|ms| *ms >= 0),
             retention_bytes: text("retention.bytes").parse().ok(),
+            // Kafka's -2 stands for the limits of retention, which say nothing of uploads.
+            local_retention_ms: text("local.retention.ms").parse().ok(),
+            local_retention_bytes: text("local.retention.bytes").parse().ok(),
             min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
             min_compaction_lag_ms: text("min.compaction.lag.ms").parse().unwrap_or(0),
             max_compaction_lag_ms: limit(text("max.compaction.lag.ms")),
@@ -163,6 +171,24 @@ mod tests {
         assert_eq!(settings.timestamp_before_max_ms, None);
         assert_eq!(settings.timestamp_after_max_ms, Some(3_600_000));
         assert_eq!(settings.compression_type, CompressionType::Producer);
+    }
+
+    #[test]
+    fn local_retention_is_a_limit_unless_it_is_negative() {
+        let parse = |configs: &[(&str, &str)]| {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let settings =
+                TopicSettings::parse(&configs.iter().map(own).collect(), &BTreeMap::new());
+            (settings.local_retention_ms, settings.local_retention_bytes)
+        };
+        assert_eq!(parse(&[]), (None, None));
+        let negative = [
+            ("local.retention.ms", "-1"),
+            ("local.retention.bytes", "-2"),
+        ];
+        assert_eq!(parse(&negative), (None, None));
+        let limits = [("local.retention.ms", "0"), ("local.retention.bytes", "7")];
+        assert_eq!(parse(&limits), (Some(0), Some(7)));
     }
 
     #[test]

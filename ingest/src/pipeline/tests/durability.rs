@@ -30,6 +30,46 @@ async fn local_is_acknowledged_by_the_sync_and_uploaded_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn local_is_uploaded_when_it_has_been_local_for_as_long_as_it_may() {
+    let world = World::new(6);
+    let rig = Rig::start(&world, RigOptions::default());
+    rig.create(0, local());
+    rig.create(1, local_for(Some(Duration::from_secs(2)), None));
+    rig.append(0, &batch("a", 1)).expect("taken");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(commits(&world), 0, "no limit of its own");
+    rig.append(1, &batch("b", 1)).expect("taken");
+    tokio::time::sleep(Duration::from_millis(1_900)).await;
+    rig.append(1, &batch("c", 1)).expect("taken");
+    settle().await;
+    assert_eq!(commits(&world), 0, "it may wait for two seconds");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(commits(&world), 1, "with all that waits");
+    assert_eq!(rig.pipeline.stats().wal_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_is_uploaded_when_more_of_a_partition_is_local_than_may_be() {
+    let world = World::new(7);
+    let rig = Rig::start(&world, RigOptions::default());
+    let size = batch("a", 1).len() as u64;
+    for partition in 0..2 {
+        rig.create(partition, local_for(None, Some(2 * size)));
+        for tag in ["a", "b"] {
+            rig.append(partition, &batch(tag, 1)).expect("taken");
+        }
+    }
+    settle().await;
+    assert_eq!(commits(&world), 0, "neither has more than it may");
+    rig.append(1, &batch("c", 1)).expect("taken");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(commits(&world), 1);
+    rig.append(1, &batch("d", 1)).expect("taken");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(commits(&world), 1, "what is uploaded does not count");
+}
+
+#[tokio::test(start_paused = true)]
 async fn object_is_acknowledged_by_the_commit() {
     let world = World::new(2);
     let rig = Rig::start(&world, manual_sync());

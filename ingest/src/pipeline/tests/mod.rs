@@ -15,9 +15,17 @@ use futures::FutureExt;
 use super::testing::*;
 use super::*;
 use crate::ack::Appended;
+use crate::validate::LocalRetention;
 
 fn local() -> TopicRules {
     TopicRules::default()
+}
+
+fn local_for(age_max: Option<Duration>, bytes_max: Option<u64>) -> TopicRules {
+    TopicRules {
+        local_retention: LocalRetention { age_max, bytes_max },
+        ..TopicRules::default()
+    }
 }
 
 fn object() -> TopicRules {
