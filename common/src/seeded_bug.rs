@@ -5,11 +5,15 @@
 //! Which histories give each away is in `tests/tests/seeded_bugs`.
 
 /// All names, with the rule that is broken. Each is cited where it is.
-pub const ALL: [(&str, &str); 29] = [
+pub const ALL: [(&str, &str); 38] = [
     ("ack-before-durable", "acknowledged when appended"),
     (
         "batch-not-uploaded",
         "an appended batch is forgotten on its way to object storage",
+    ),
+    (
+        "cleaning-loses-latest",
+        "key compaction removes the latest record of a key too",
     ),
     (
         "commits-out-of-order",
@@ -18,6 +22,10 @@ pub const ALL: [(&str, &str); 29] = [
     (
         "deadline-not-checked",
         "F3: a session counts as alive until somebody says otherwise",
+    ),
+    (
+        "dropped-before-published",
+        "commits are dropped once anything of their partitions is published",
     ),
     (
         "duplicate-acked-early",
@@ -60,8 +68,16 @@ pub const ALL: [(&str, &str); 29] = [
         "ListOffsets(latest) counts what is not durable",
     ),
     (
+        "manifest-not-compared",
+        "a manifest is made to count whatever counted before, and whoever holds the claim",
+    ),
+    (
         "moved-though-wal-set",
         "a partition is opened without the write-ahead log that holds records of it",
+    ),
+    (
+        "null-published-as-empty",
+        "a null key is empty in table files",
     ),
     (
         "object-name-reused",
@@ -76,8 +92,20 @@ pub const ALL: [(&str, &str); 29] = [
         "a take-over forgets the idempotent producers",
     ),
     (
+        "producers-not-published",
+        "a manifest forgets the idempotent producers",
+    ),
+    (
+        "published-too-far",
+        "a manifest says that one more offset is published",
+    ),
+    (
         "reader-skips-batch",
         "a read of several batches leaves one out",
+    ),
+    (
+        "record-not-published",
+        "the first record of each batch is in no table file",
     ),
     (
         "replay-drops-last",
@@ -89,12 +117,20 @@ pub const ALL: [(&str, &str); 29] = [
         "a commit of an old generation is stored",
     ),
     (
+        "sweep-forgets-tables",
+        "a sweep does not know what manifests name",
+    ),
+    (
         "synced-before-written",
         "W1: the write-ahead log confirms, then writes",
     ),
     (
         "tail-closed-too-early",
         "a hand-over leaves out the last commit",
+    ),
+    (
+        "tombstone-removed-early",
+        "key compaction removes tombstones at once",
     ),
     (
         "topic-id-reused",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::record_batch::Record;
 use alluvium_table::raw_bytes;
@@ -86,8 +87,15 @@ impl Verdict {
             return false;
         };
         let latest = self.map.latest(covered.dirt.partition, key);
-        let is_latest = latest.is_none_or(|latest| record.offset >= latest);
-        is_latest && (record.value.is_some() || record.offset >= covered.dirt.horizon)
+        let is_latest = match seeded_bug::is("cleaning-loses-latest") {
+            true => latest.is_none_or(|latest| record.offset > latest),
+            false => latest.is_none_or(|latest| record.offset >= latest),
+        };
+        let is_over = match seeded_bug::is("tombstone-removed-early") {
+            true => true,
+            false => record.offset < covered.dirt.horizon,
+        };
+        is_latest && (record.value.is_some() || !is_over)
     }
 }
 

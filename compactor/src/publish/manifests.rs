@@ -1,6 +1,7 @@
 //! The manifest that comes next: what was published before and what is new.
 
 use alluvium_common::clock::TimestampMs;
+use alluvium_common::seeded_bug;
 use alluvium_segment::manifest::{ManifestContent, TableEntry};
 
 use super::plan::TopicWork;
@@ -22,7 +23,13 @@ pub fn next_manifest(
     next.tables.extend(tables);
     for partition in &work.partitions {
         let published = next.partitions.entry(partition.tp.partition).or_default();
-        published.next_offset = partition.end;
+        published.next_offset = match seeded_bug::is("published-too-far") {
+            true => partition.end.next(),
+            false => partition.end,
+        };
+        if seeded_bug::is("producers-not-published") {
+            continue;
+        }
         for pending in &partition.spans {
             published.add_producers(&pending.span.producers, pending.created_ms);
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alluvium_common::offset::Offset;
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::{TopicId, TopicPartition};
 use alluvium_metadata::store::Revision;
 use alluvium_metadata::view::{ClusterView, Picture};
@@ -66,6 +67,9 @@ impl Needed {
         };
         let manifest = self.manifests.get(&tp.topic_id);
         let published = manifest.map_or(Offset::ZERO, |all| all.published_end(tp.partition));
+        if seeded_bug::is("dropped-before-published") && published > Offset::ZERO {
+            return false;
+        }
         next_offset > published.max(placed.record.log_start)
     }
 }

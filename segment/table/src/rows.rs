@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alluvium_common::seeded_bug;
 use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::record_batch::{Record, TimestampType};
 use arrow_array::builder::{ArrayBuilder, BinaryBuilder, StringBuilder};
@@ -111,7 +112,9 @@ impl Rows {
             TimestampType::CreateTime => timestamp_type::CREATE_TIME,
             TimestampType::LogAppendTime => timestamp_type::LOG_APPEND_TIME,
         });
-        self.keys.append_option(record.key.as_deref());
+        let key = record.key.as_deref();
+        let no_key = seeded_bug::is("null-published-as-empty").then_some(&[][..]);
+        self.keys.append_option(key.or(no_key));
         self.values.append_option(record.value.as_deref());
         for header in &record.headers {
             self.header_keys.append_value(header.key_str());

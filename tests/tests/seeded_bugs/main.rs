@@ -8,6 +8,8 @@ mod plans;
 
 use std::path::PathBuf;
 
+use alluvium_tests::broker::BrokerOptions;
+use alluvium_tests::compacted;
 use alluvium_tests::trial::Outcome;
 
 use self::plans::Plan;
@@ -52,6 +54,22 @@ async fn caught(bug: &'static str, plan: Plan, invariants: &[&str]) {
         }
     }
     panic!("{bug} violated none of {invariants:?} in {ATTEMPTS} attempts");
+}
+
+/// The bug lets a compacted topic differ from its model.
+async fn caught_in_compacted_topic(bug: &'static str) {
+    let Some(binary) = binary() else {
+        return;
+    };
+    let options = BrokerOptions::new().binary(&binary);
+    let mut broker = compacted::start(options.environment(BUG_VARIABLE, bug)).await;
+    let difference = compacted::try_out(&mut broker).await.err();
+    broker.accept_any_log();
+    println!("{bug}: {difference:?}");
+    assert!(
+        difference.is_some(),
+        "{bug} lets the topic be as it must be"
+    );
 }
 
 /// The plan without a bug.

@@ -41,6 +41,12 @@ pub enum Plan {
     Stops,
     /// Several brokers, topics `local` whose log is seldom uploaded, and kills that outlast a session.
     LongKills,
+    /// Records are published within a second and their segments deleted, while brokers die for longer than a session.
+    PublishingAndLongKills,
+    /// The same, while requests to etcd in turn arrive when their sessions are over.
+    PublishingAndLateEtcd,
+    /// The same with one broker, whose answers to clients are lost before it dies.
+    PublishingAndLostAnswers,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -73,7 +79,7 @@ fn session() -> u64 {
 
 impl Plan {
     /// Every plan.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::ObjectKills,
         Self::LocalKills,
         Self::LocalWithoutBucket,
@@ -87,6 +93,9 @@ impl Plan {
         Self::CutPeers,
         Self::Stops,
         Self::LongKills,
+        Self::PublishingAndLongKills,
+        Self::PublishingAndLateEtcd,
+        Self::PublishingAndLostAnswers,
     ];
 
     /// What is run.
@@ -116,6 +125,7 @@ impl Plan {
             Self::CutOff | Self::LateEtcd | Self::CutPeers | Self::Stops | Self::LongKills => {
                 SEVERAL
             }
+            Self::PublishingAndLongKills | Self::PublishingAndLateEtcd => SEVERAL,
             _ => 1,
         }
     }
@@ -129,6 +139,9 @@ impl Plan {
                 .set("segment.upload.ms", 200),
             Self::LongKills => setup.set("segment.upload.ms", 3_000),
             Self::UnevenBucket => setup.set("segment.upload.waiting.ms", 5),
+            Self::PublishingAndLongKills
+            | Self::PublishingAndLateEtcd
+            | Self::PublishingAndLostAnswers => setup.publishing(),
             _ => setup,
         }
     }
@@ -156,6 +169,11 @@ impl Plan {
                     kills(&[900, 2_900, 4_900]),
                 )
             }
+            // Long enough for what was answered in vain to be published before the broker dies.
+            Self::PublishingAndLostAnswers => {
+                let lost = |at| event(at, 4_500, Fault::Cut(1, Link::Clients, Cut::Answers));
+                with(vec![lost(500), lost(7_500)], kills(&[4_800, 11_800]))
+            }
             Self::RetriesWithoutBucket => {
                 let broken = |at| event(at, 100, Fault::Cut(1, Link::Clients, Cut::Reset));
                 with(
@@ -179,7 +197,7 @@ impl Plan {
                 let cut = |broker| Fault::Cut(broker, Link::Etcd, Cut::Silence);
                 in_turn(500, 2 * session() + 1_000, 2 * session(), cut)
             }
-            Self::LateEtcd => {
+            Self::LateEtcd | Self::PublishingAndLateEtcd => {
                 let late = |broker| Fault::Cut(broker, Link::Etcd, Cut::Late);
                 in_turn(500, 4 * session(), session() * 3 / 2, late)
             }
@@ -193,6 +211,9 @@ impl Plan {
                 in_turn(500, 7_000, 1_000, Fault::Stop),
             ),
             Self::LongKills => in_turn(1_500, 3 * session(), 2 * session(), Fault::Kill),
+            Self::PublishingAndLongKills => {
+                in_turn(2_500, 3 * session(), session() * 3 / 2, Fault::Kill)
+            }
         }
     }
 }
