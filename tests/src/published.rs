@@ -39,6 +39,22 @@ pub fn newest_manifest(broker: &Broker, topic: &Topic) -> Option<(PathBuf, Manif
     Some((path, manifest))
 }
 
+/// The table files of a topic that count: others may lie beside them until they are deleted.
+pub fn table_files(broker: &Broker, topic: &Topic) -> Vec<PathBuf> {
+    let newest = newest_manifest(broker, topic);
+    let tables = newest.iter().flat_map(|(_, manifest)| manifest.tables());
+    let objects = broker.folder().join("objects");
+    tables
+        .map(|table| objects.join(table.object_key.as_str()))
+        .collect()
+}
+
+/// Whether key compaction has nothing left to do: all that is published of each partition is clean.
+pub fn is_clean(manifest: &Manifest) -> bool {
+    let mut partitions = manifest.content().partitions.values();
+    partitions.all(|partition| partition.clean.next_offset == partition.next_offset)
+}
+
 /// Waits until all of the topic's partitions are published up to `ends`, and it counts.
 pub async fn until_published(broker: &Broker, topic: &Topic, ends: &[i64]) {
     until("everything is published", async || {

@@ -26,6 +26,16 @@ impl Metrics {
         self.samples.get(name).copied()
     }
 
+    /// The sum over those labels of `name` that contain `label`, as `operation="get"`.
+    pub fn sum_with(&self, name: &str, label: &str) -> f64 {
+        let labelled = format!("{name}{{");
+        let samples = self.samples.iter();
+        samples
+            .filter(|(sample, _)| sample.starts_with(&labelled) && sample.contains(label))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
     /// The sum over all labels of `name`.
     pub fn sum(&self, name: &str) -> f64 {
         let labelled = format!("{name}{{");

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::json::{put_hex, put_number};
+use super::odd::{self, Kind};
 use super::shop::{put_event, put_user};
 use super::splitmix::SplitMix;
 
@@ -67,40 +68,58 @@ impl EventRecord {
 #[derive(Debug, Clone, Copy)]
 pub struct Events {
     seed: u64,
+    kind: Kind,
 }
 
 impl Events {
-    /// The events of `seed`.
+    /// The events of a web shop of `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self::of_kind(seed, Kind::Shop)
+    }
+
+    /// Records of that kind of `seed`.
+    pub fn of_kind(seed: u64, kind: Kind) -> Self {
+        Self { seed, kind }
     }
 
     /// The `index`-th event of a partition.
     pub fn event(&self, partition: i32, index: u64) -> EventRecord {
         let partition = u64::from(partition.unsigned_abs());
         let random = &mut SplitMix::of([self.seed, partition, index]);
-        let rank = random.popular(USER_BITS);
-        let user = rank * PARTITIONS_MAX + partition % PARTITIONS_MAX;
-        let user = (!random.one_in(VISITOR_IN)).then_some(user);
-        let timestamp_ms = time(random, index);
-        // Key, value and header values share one allocation.
-        let mut out = Vec::with_capacity(RECORD_BYTES);
-        let key = put_key(&mut out, random, user);
-        let value = put_value(&mut out, random, user, timestamp_ms);
-        let headers = match random.one_in(HEADERS_IN) {
-            true => put_headers(&mut out, random),
-            false => Vec::new(),
-        };
-        let bytes = Bytes::from(out);
-        EventRecord {
-            key: key.map(|key| bytes.slice(key)),
-            value: value.map(|value| bytes.slice(value)),
-            headers: headers
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value.map(|value| bytes.slice(value))))
-                .collect(),
-            timestamp_ms,
+        match self.kind {
+            Kind::Shop => shop_event(random, partition, index),
+            Kind::Tiny => odd::tiny(random, index),
+            Kind::Large => odd::large(random, index),
+            Kind::AnyTime => EventRecord {
+                timestamp_ms: odd::any_time(random),
+                ..shop_event(random, partition, index)
+            },
         }
+    }
+}
+
+fn shop_event(random: &mut SplitMix, partition: u64, index: u64) -> EventRecord {
+    let rank = random.popular(USER_BITS);
+    let user = rank * PARTITIONS_MAX + partition % PARTITIONS_MAX;
+    let user = (!random.one_in(VISITOR_IN)).then_some(user);
+    let timestamp_ms = time(random, index);
+    // Key, value and header values share one allocation.
+    let mut out = Vec::with_capacity(RECORD_BYTES);
+    let key = put_key(&mut out, random, user);
+    let value = put_value(&mut out, random, user, timestamp_ms);
+    let headers = match random.one_in(HEADERS_IN) {
+        true => put_headers(&mut out, random),
+        false => Vec::new(),
+    };
+    let bytes = Bytes::from(out);
+    EventRecord {
+        key: key.map(|key| bytes.slice(key)),
+        value: value.map(|value| bytes.slice(value)),
+        headers: headers
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.map(|value| bytes.slice(value))))
+            .collect(),
+        timestamp_ms,
     }
 }
 

@@ -2,31 +2,42 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use alluvium::config::Endpoint;
 use alluvium_protocol::messages::ProduceRequest;
 use alluvium_protocol::{ErrorCode, Message};
 use alluvium_segment::record_batch::{BatchBuilder, Codec};
 use anyhow::{Context, ensure};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::digest::Row;
 use super::generate::{EventRecord, Events};
+use super::latest::Latest;
+use super::odd::Kind;
 use super::tally::Tally;
 use crate::client::{ALL, Client, Producer, Topic, only, produce_request};
 
 /// By turns, from partition to partition.
 const CODECS: [Codec; 3] = [Codec::None, Codec::Lz4, Codec::Zstd];
 
+/// Partitions that are produced to at the same time: each is a connection.
+const CONNECTIONS_MAX: usize = 256;
+
 /// What to produce, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadPlan {
     /// Which events.
     pub seed: u64,
+    /// What they are like.
+    pub kind: Kind,
     /// How many, over all partitions.
     pub events: u64,
     /// Over how many partitions, which the topic must have.
     pub partitions: i32,
+    /// Leave out events without a key, which compacted topics refuse, and tell the latest of each key.
+    pub keyed: bool,
     /// Records of a batch.
     pub batch_records: NonZeroUsize,
     /// Batches of a partition that wait for their answers at the same time. Brokers promise the order of five.
@@ -34,14 +45,21 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
-    /// Batches of 500 records, of which five are in flight.
+    /// Events of a web shop, in batches of 500 records, of which five are in flight.
     pub fn new(seed: u64, events: u64, partitions: i32) -> Self {
+        Self::of_kind(Kind::Shop, seed, events, partitions)
+    }
+
+    /// Records of that kind, in batches that suit it.
+    pub fn of_kind(kind: Kind, seed: u64, events: u64, partitions: i32) -> Self {
         Self {
             seed,
+            kind,
             events,
             partitions,
-            batch_records: NonZeroUsize::new(500).expect("not zero"),
-            in_flight: 5,
+            keyed: false,
+            batch_records: NonZeroUsize::new(kind.batch_records()).expect("not zero"),
+            in_flight: kind.in_flight(),
         }
     }
 
@@ -61,6 +79,8 @@ impl LoadPlan {
 pub struct Loaded {
     /// What a reader must find.
     pub tally: Tally,
+    /// What a reader must find when the topic is compacted. Nothing unless [`LoadPlan::keyed`] says so.
+    pub latest: Tally,
     /// Bytes of keys, values and headers.
     pub payload_bytes: u64,
     /// Bytes of the batches, as they were sent.
@@ -70,6 +90,7 @@ pub struct Loaded {
 impl Loaded {
     fn merge(&mut self, other: &Self) {
         self.tally.merge(&other.tally);
+        self.latest.merge(&other.latest);
         self.payload_bytes += other.payload_bytes;
         self.sent_bytes += other.sent_bytes;
     }
@@ -87,10 +108,13 @@ pub async fn load(
     progress: impl Fn(u64) + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<Loaded> {
     let mut lanes = JoinSet::new();
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for partition in 0..plan.partitions {
         let (endpoint, topic, plan, progress) =
             (endpoint.clone(), topic.clone(), *plan, progress.clone());
+        let connections = Arc::clone(&connections);
         lanes.spawn(async move {
+            let _connection = connections.acquire_owned().await?;
             let lane = Lane::open(&endpoint, topic, plan, partition).await?;
             let loaded = lane.run(progress).await;
             loaded.with_context(|| format!("producing to partition {partition}"))
@@ -112,6 +136,7 @@ struct Lane {
     partition: i32,
     window: VecDeque<InFlight>,
     loaded: Loaded,
+    latest: Latest,
     buffer: Vec<u8>,
 }
 
@@ -136,18 +161,24 @@ impl Lane {
             partition,
             window: VecDeque::new(),
             loaded: Loaded::default(),
+            latest: Latest::default(),
             buffer: Vec::new(),
         })
     }
 
     async fn run(mut self, progress: impl Fn(u64)) -> anyhow::Result<Loaded> {
-        let events = Events::new(self.plan.seed);
+        let events = Events::of_kind(self.plan.seed, self.plan.kind);
         let count = self.plan.events_of(self.partition);
         let step = self.plan.batch_records.get();
         for first in (0..count).step_by(step) {
             let indices = first..count.min(first + step as u64);
             let records = indices.map(|index| events.event(self.partition, index));
-            self.send(records.collect()).await?;
+            let records = records.filter(|record| record.key.is_some() || !self.plan.keyed);
+            let records: Vec<_> = records.collect();
+            if records.is_empty() {
+                continue;
+            }
+            self.send(records).await?;
             if self.window.len() >= self.plan.in_flight.max(1) {
                 progress(self.receive().await?);
             }
@@ -155,6 +186,7 @@ impl Lane {
         while !self.window.is_empty() {
             progress(self.receive().await?);
         }
+        self.loaded.latest = self.latest.tally(self.partition);
         Ok(self.loaded)
     }
 
@@ -211,7 +243,10 @@ impl Lane {
                 value: record.value.as_deref(),
                 headers: &record.header_refs(),
             };
-            self.loaded.tally.add(&row, &mut self.buffer);
+            let digest = self.loaded.tally.add(&row, &mut self.buffer);
+            if let Some(key) = row.key.filter(|_| self.plan.keyed) {
+                self.latest.add(key, offset, digest);
+            }
         }
         Ok(sent.records.len() as u64)
     }

@@ -30,18 +30,25 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a record. `buffer` is for its encoding, so that it need not be allocated each time.
-    pub fn add(&mut self, row: &Row<'_>, buffer: &mut Vec<u8>) {
+    /// Counts a record, whose digest it returns. `buffer` is for its encoding, so that it need not be allocated each time.
+    pub fn add(&mut self, row: &Row<'_>, buffer: &mut Vec<u8>) -> Digest {
         buffer.clear();
         row.encode(buffer);
+        let digest = Digest::of(buffer);
+        self.add_digest(row.partition, row.offset, digest);
+        digest
+    }
+
+    /// Counts a record of that digest.
+    pub fn add_digest(&mut self, partition: i32, offset: i64, digest: Digest) {
         let span = Span {
             records: 1,
-            first: row.offset,
-            last: row.offset,
+            first: offset,
+            last: offset,
         };
         self.records += 1;
-        self.digest = self.digest.plus(Digest::of(buffer));
-        self.extend(row.partition, span);
+        self.digest = self.digest.plus(digest);
+        self.extend(partition, span);
     }
 
     /// Counts the records of `other` too.

@@ -63,37 +63,65 @@ fn peak_memory_bytes(broker: &Broker) -> f64 {
     kibibytes.unwrap_or(0.0) * 1024.0
 }
 
-/// Prints what was spent between `before` and `published`, and from then to `read`.
-pub fn print_figures(broker: &Broker, before: &Usage, published: &Usage, read: &Usage) {
-    let name = |name: &str| format!("alluvium_{name}_total");
-    let of_publishing = |what: &str| published.counted(before, &name(what));
-    let record_bytes = of_publishing("publish_record_bytes");
-    let gibibytes = |bytes: f64| bytes / (1u64 << 30) as f64;
-    let compactor_seconds = published.compactor_seconds - before.compactor_seconds;
-    let get_bytes = of_publishing("publish_get_bytes");
-    let history_bytes = read.metrics.sum("alluvium_read_bytes_total");
-    let history_bytes = history_bytes - published.metrics.sum("alluvium_read_bytes_total");
+/// Bytes of a part of a table file, as it is put.
+const PART_BYTES: f64 = (8 << 20) as f64;
+
+/// Prints what publishing took from `start` to `published`, and reading from then to `read`.
+pub fn print_figures(broker: &Broker, start: &Usage, published: &Usage, read: &Usage) {
+    let of_publishing = |what: &str| published.counted(start, &format!("alluvium_{what}_total"));
+    let compactor_seconds = published.compactor_seconds - start.compactor_seconds;
+    let history_bytes = read.counted(published, "alluvium_read_bytes_total");
     let read_seconds = read.cpu_seconds - published.cpu_seconds;
-    println!("\n| figure | |");
-    println!("|---|---:|");
-    let row = |what: &str, value: String| println!("| {what} | {value} |");
+    let (get_gib, table_gib) = (
+        gibibytes(of_publishing("publish_get_bytes")),
+        gibibytes(of_publishing("publish_table_bytes")),
+    );
+    let tables = of_publishing("publish_tables");
+    let requests = "alluvium_object_store_requests_total";
+    let parts = published.metrics.sum_with(requests, "operation=\"upload\"");
+    // Each file is begun and ended too.
+    let parts_least = of_publishing("publish_table_bytes") / PART_BYTES + 2.0 * tables;
+    println!("\n| figure | | at least |");
+    println!("|---|---:|---:|");
+    let row = |what: &str, value: String, least: String| println!("| {what} | {value} | {least} |");
+    let is_cleaned = of_publishing("clean_passes") > 0.0;
     row(
-        "published, MB of record batches per CPU-second of the threads that write tables",
-        format!("{:.0}", record_bytes / 1e6 / compactor_seconds.max(0.01)),
+        match is_cleaned {
+            true => {
+                "published and cleaned, MB of record batches per CPU-second of the threads that write tables"
+            }
+            false => {
+                "published, MB of record batches per CPU-second of the threads that write tables"
+            }
+        },
+        format!(
+            "{:.0}",
+            of_publishing("publish_record_bytes") / 1e6 / compactor_seconds.max(0.01)
+        ),
+        String::new(),
     );
     row(
-        "GETs per GiB of segments that were read",
-        format!(
-            "{:.1}",
-            of_publishing("publish_gets") / gibibytes(get_bytes)
-        ),
+        "GETs per GiB of segments that were read: one for each segment, if all of it is wanted at once",
+        format!("{:.1}", of_publishing("publish_gets") / get_gib),
+        format!("{:.1}", of_publishing("ingest_seals") / get_gib),
+    );
+    row(
+        "requests per GiB of table files to put them in parts",
+        format!("{:.1}", parts / table_gib),
+        format!("{:.1}", parts_least / table_gib),
     );
     row(
         "history fetched, MB of record batches per CPU-second of the broker",
         format!("{:.0}", history_bytes / 1e6 / read_seconds.max(0.01)),
+        String::new(),
     );
     row(
         "most memory of the broker, compactor included, MiB",
         format!("{:.0}", peak_memory_bytes(broker) / f64::from(1 << 20)),
+        String::new(),
     );
+}
+
+fn gibibytes(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 30)
 }

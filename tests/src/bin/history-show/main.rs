@@ -2,9 +2,11 @@
 //! counted the same. Started by `tests/history/show`.
 //!
 //! ```text
-//! history-show [--events 5000000] [--partitions 12] [--seed 1]
+//! history-show [--events 5000000] [--partitions 12] [--seed 1] [--kind shop] [--compacted | --beside]
 //! ```
 
+mod beside;
+mod cleaned;
 mod figures;
 mod progress;
 mod report;
@@ -14,14 +16,15 @@ use std::process::{ExitCode, Stdio};
 
 use alluvium_tests::broker::{Broker, BrokerOptions};
 use alluvium_tests::client::{Client, Topic};
-use alluvium_tests::events::{ConsumePlan, LoadPlan, Python, Reader, Tally, consume, load};
+use alluvium_tests::events::{ConsumePlan, Kind, LoadPlan, Python, Reader, Tally, consume, load};
+use alluvium_tests::published::table_files;
 use anyhow::{Context, ensure};
 use clap::Parser;
 
+use self::cleaned::until_cleaned;
 use self::figures::{Usage, print_figures};
 use self::progress::Progress;
 use self::report::{Finding, print_bytes, print_digests};
-use self::stored::parquet_files;
 
 /// The topic of the show.
 const TOPIC: &str = "events";
@@ -33,12 +36,27 @@ struct Arguments {
     #[arg(long, default_value_t = 5_000_000)]
     events: u64,
     /// Over how many partitions.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=1_000))]
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     partitions: i32,
     /// Which events: those of a seed are always the same.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What the events are like.
+    #[arg(long, value_enum, default_value_t)]
+    kind: Kind,
+    /// With a compacted topic: everybody must find the latest event of each user, and nothing else.
+    #[arg(long)]
+    compacted: bool,
+    /// Measure instead what producers notice of readers of history and of the compactor.
+    #[arg(long, conflicts_with = "compacted")]
+    beside: bool,
 }
+
+/// What a compacted topic is set to: cleaned as soon as something can be.
+const COMPACTED: [(&str, &str); 2] = [
+    ("cleanup.policy", "compact"),
+    ("min.cleanable.dirty.ratio", "0"),
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -53,9 +71,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let python = Python::install().await?;
-    let mut broker = BrokerOptions::new().start().await;
-    let shown = show(&broker, &python, arguments).await;
+    let options = match arguments.beside {
+        true => beside::options(),
+        false => BrokerOptions::new(),
+    };
+    let mut broker = options.start().await;
+    let shown = match arguments.beside {
+        true => beside::measure(&broker, &arguments.plan()).await,
+        false => show(&broker, arguments).await,
+    };
     let warnings = broker.log().unexpected();
     // Told here, with everything else, and not when the broker is dropped.
     broker.accept_any_log();
@@ -70,41 +94,72 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show(broker: &Broker, python: &Python, arguments: &Arguments) -> anyhow::Result<()> {
+impl Arguments {
+    fn plan(&self) -> LoadPlan {
+        LoadPlan {
+            keyed: self.compacted,
+            ..LoadPlan::of_kind(self.kind, self.seed, self.events, self.partitions)
+        }
+    }
+}
+
+async fn show(broker: &Broker, arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments {
         events,
         partitions,
-        seed,
+        kind,
+        compacted,
+        ..
     } = *arguments;
+    let python = Python::install().await?;
     let endpoint = broker.endpoint();
     let mut client = Client::try_connect(&endpoint).await?;
-    let topic = client.create_topic(TOPIC, partitions, &[]).await;
+    let mut settings = kind.settings().to_vec();
+    if compacted {
+        settings.extend(COMPACTED);
+    }
+    let topic = client.create_topic(TOPIC, partitions, &settings).await;
 
+    let start = Usage::of(broker).await;
     let step = Progress::counting("produced", events)?;
-    let plan = LoadPlan::new(seed, events, partitions);
-    let loaded = load(&endpoint, &topic, &plan, step.counter()).await?;
+    let loaded = load(&endpoint, &topic, &arguments.plan(), step.counter()).await?;
     step.done(&loaded.tally);
 
-    let mut findings =
-        vec![read_by_consumer(broker, &topic, partitions, events, "consumer before").await?];
-    let before = Usage::of(broker).await;
-    let published = publish(broker).await;
+    let mut findings = Vec::new();
+    let wanted = match compacted {
+        // Before all is cleaned nobody can say how much of it a reader finds.
+        true => &loaded.latest,
+        false => {
+            let consumer = "consumer before";
+            findings.push(read_by_consumer(broker, &topic, partitions, events, consumer).await?);
+            &loaded.tally
+        }
+    };
+    let mut published = publish(broker, TOPIC).await;
+    if published.is_ok() && compacted {
+        published = until_cleaned(broker, &topic, TOPIC).await;
+    }
     if published.is_ok() {
         let after = Usage::of(broker).await;
+        let consumer = "consumer after";
         findings
-            .push(read_by_consumer(broker, &topic, partitions, events, "consumer after").await?);
-        print_figures(broker, &before, &after, &Usage::of(broker).await);
-        findings.extend(read_by_engines(broker, python).await?);
+            .push(read_by_consumer(broker, &topic, partitions, wanted.records, consumer).await?);
+        print_figures(broker, &start, &after, &Usage::of(broker).await);
+        findings.extend(read_by_engines(broker, &topic, &python).await?);
     }
     print_bytes(&loaded, broker.folder())?;
-    let differing = print_digests(&loaded.tally, &findings);
+    let differing = print_digests(wanted, &findings);
     published?;
     ensure!(
         differing == 0,
         "{differing} of {} readers found other records",
         findings.len()
     );
-    println!("all {} readers found what was produced", findings.len());
+    let what = match compacted {
+        true => "the latest of each key, and nothing else",
+        false => "what was produced",
+    };
+    println!("all {} readers found {what}", findings.len());
     Ok(())
 }
 
@@ -124,8 +179,8 @@ async fn read_by_consumer(
 }
 
 /// Has everything published that was produced, and waits until it is.
-async fn publish(broker: &Broker) -> anyhow::Result<()> {
-    let arguments = ["compaction", "run", "--topic", TOPIC, "--wait"];
+async fn publish(broker: &Broker, topic: &str) -> anyhow::Result<()> {
+    let arguments = ["compaction", "run", "--topic", topic, "--wait"];
     let command = format!("alluvium {}", arguments.join(" "));
     println!("{command}");
     let status = broker
@@ -143,11 +198,15 @@ async fn publish(broker: &Broker) -> anyhow::Result<()> {
 }
 
 /// Engines that know nothing of the log read the Parquet files.
-async fn read_by_engines(broker: &Broker, python: &Python) -> anyhow::Result<Vec<Finding>> {
-    let files = parquet_files(broker.folder())?;
+async fn read_by_engines(
+    broker: &Broker,
+    topic: &Topic,
+    python: &Python,
+) -> anyhow::Result<Vec<Finding>> {
+    let files = table_files(broker, topic);
     ensure!(
         !files.is_empty(),
-        "no Parquet file is below {}/objects/tables",
+        "no manifest below {}/objects names a Parquet file",
         broker.folder().display()
     );
     let mut findings = Vec::new();

@@ -43,6 +43,13 @@ impl Progress {
         move |records| bar.inc(records)
     }
 
+    /// The step, which counted nothing, is done; says how long it took.
+    pub fn over(self) {
+        self.bar.finish_and_clear();
+        let seconds = self.began.elapsed().as_secs_f64();
+        println!("{:24} {seconds:.1} s", self.what);
+    }
+
     /// The step is done; says how long it took.
     pub fn done(self, tally: &Tally) {
         self.bar.finish_and_clear();

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// Where the local object store is in the data folder, and published tables in the store.
+/// Where the local object store is in the data folder.
 const OBJECTS: &str = "objects";
-const TABLES: &str = "tables";
 /// Holds what the store has not finished writing.
 const STAGING: &str = ".alluvium-staging";
 
@@ -38,22 +37,6 @@ pub fn tiers(data: &Path) -> io::Result<BTreeMap<String, Tier>> {
     Ok(tiers)
 }
 
-/// The published Parquet files, sorted: all that are there, so a file that was replaced and not deleted yet would be counted.
-pub fn parquet_files(data: &Path) -> io::Result<Vec<PathBuf>> {
-    let tables = data.join(OBJECTS).join(TABLES);
-    let mut found = if tables.is_dir() {
-        files(&tables)?
-    } else {
-        Vec::new()
-    };
-    found.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "parquet")
-    });
-    found.sort();
-    Ok(found)
-}
-
 /// All files below a folder.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -75,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_counted_by_folder_and_tables_are_found() {
+    fn files_are_counted_by_folder() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let put = |path: &str, bytes: usize| {
             let path = folder.path().join(path);
@@ -96,13 +79,5 @@ mod tests {
         assert_eq!(tiers["objects/tables"], tier(2, 9));
         assert_eq!(tiers["objects/segments"], tier(1, 3));
         assert_eq!(tiers.len(), 3);
-        let tables = parquet_files(folder.path()).expect("readable");
-        assert!(tables.len() == 1 && tables[0].ends_with("p=1/x.parquet"));
-    }
-
-    #[test]
-    fn a_broker_that_has_published_nothing_has_no_tables() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        assert!(parquet_files(folder.path()).expect("readable").is_empty());
     }
 }
