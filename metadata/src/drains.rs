@@ -120,6 +120,7 @@ mod tests {
                 started_ms: 0,
                 rpc: None,
                 draining: false,
+                roles: crate::model::Roles::broker(),
             };
             let keys = Keys::new("test");
             let ttl = Duration::from_secs(9);

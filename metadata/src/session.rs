@@ -35,7 +35,7 @@ const KEEP_ALIVE_RETRY: Duration = Duration::from_millis(200);
 pub enum SessionError {
     /// Another live process has the same broker id.
     #[error(
-        "broker {broker_id} is already running at {host}:{port}; give this one another --broker-id, or stop the other and wait until its session ends"
+        "a process with the number {broker_id} is already running at {host}:{port}; give this one another --broker-id, or stop the other and wait until its session ends"
     )]
     InUse {
         /// The number.
@@ -336,6 +336,7 @@ mod tests {
             started_ms: 0,
             rpc: None,
             draining: false,
+            roles: crate::model::Roles::broker(),
         }
     }
 

@@ -89,20 +89,21 @@ impl Trial {
     }
 }
 
-/// Writes what the brokers have logged where it outlives the test, and says where.
+/// Writes what the processes have logged where it outlives the test, and says where.
 fn keep_logs(cluster: &Cluster, seed: u64) {
-    for node in cluster.nodes() {
-        let name = format!("alluvium-trial-{seed}-broker-{}.log", node.number());
-        let path = std::env::temp_dir().join(name);
+    for node in cluster.nodes().iter().chain(cluster.workers()) {
+        let name = node.name();
+        let file = format!("alluvium-trial-{seed}-{}.log", name.replace(' ', "-"));
+        let path = std::env::temp_dir().join(file);
         match std::fs::write(&path, node.broker().log().text()) {
-            Ok(()) => println!("log of broker {}: {}", node.number(), path.display()),
+            Ok(()) => println!("log of {name}: {}", path.display()),
             Err(error) => println!("{} cannot be written: {error}", path.display()),
         }
     }
 }
 
-/// What is left when all brokers have stopped. How many offsets of it are published.
-async fn audit(cluster: &mut Cluster, report: &mut Report) -> i64 {
+/// What is left when all processes have stopped. How many offsets of it are published.
+pub async fn audit(cluster: &mut Cluster, report: &mut Report) -> i64 {
     for bad in cluster.terminate().await {
         report.add("I22", bad);
     }

@@ -45,6 +45,7 @@ async fn world() -> World {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: alluvium_metadata::model::Roles::broker(),
     };
     let ttl = Duration::from_secs(60);
     let session = Session::open(Arc::clone(&store), &keys, &record, ttl).await;

@@ -406,6 +406,7 @@ async fn open_session(world: &World, id: i32) -> BrokerEpoch {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: alluvium_metadata::model::Roles::broker(),
     };
     let put = world
         .store

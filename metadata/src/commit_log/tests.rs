@@ -26,6 +26,7 @@ async fn broker(store: Arc<dyn MetadataStore>) -> Broker {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: crate::model::Roles::broker(),
     };
     let session = Session::open(Arc::clone(&store), &keys, &record, TTL)
         .await

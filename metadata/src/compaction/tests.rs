@@ -40,6 +40,7 @@ async fn session(store: &Arc<dyn MetadataStore>, id: i32) -> Arc<Session> {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: crate::model::Roles::broker(),
     };
     let opened = Session::open(Arc::clone(store), &keys(), &record, TTL).await;
     Arc::new(opened.expect("session"))

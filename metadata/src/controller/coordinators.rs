@@ -103,7 +103,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::controller::testing::broker;
+    use crate::controller::testing::{broker, worker};
     use crate::model::{BrokerRecord, ControllerRecord};
     use crate::store::{MemoryStore, MetadataStoreExt};
     use crate::view::ClusterView;
@@ -173,6 +173,7 @@ mod tests {
         for id in [2, 3, 4] {
             world.join(broker(id)).await;
         }
+        world.join(worker(5)).await;
         let spread = BTreeMap::from([(1, 4), (2, 4), (3, 4), (4, 4)]);
         assert_eq!(world.settle().await, spread);
         let draining = BrokerRecord {
@@ -183,6 +184,9 @@ mod tests {
         let counts = world.settle().await;
         assert!(!counts.contains_key(&4), "{counts:?}");
         assert_eq!(counts.values().sum::<usize>(), 16);
+        // In its next session it is no broker any more.
+        world.join(worker(3)).await;
+        assert_eq!(world.settle().await, BTreeMap::from([(1, 8), (2, 8)]));
     }
 
     /// F5

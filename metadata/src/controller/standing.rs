@@ -14,7 +14,7 @@ pub enum Standing {
         /// To whom.
         moving_to: Option<BrokerId>,
     },
-    /// Its leader lives and has yet to take it up; any broker could instead.
+    /// Its leader has a session and has yet to take it up; any broker could instead.
     Unopened,
     /// Only that broker, which lives, may take it up, or acknowledged records would be lost.
     Bound {
@@ -47,7 +47,9 @@ pub fn of_partition(placed: &Placed, brokers: &Brokers, unclean: bool) -> Standi
         let moving_to = record.moving_to;
         return Standing::Served { moving_to };
     }
-    let leader_lives = brokers.get(record.leader).is_some();
+    // A process that only compacts opens nothing, but its session stands: whoever takes over cannot rely on there being
+    // none (F2), and need not.
+    let leader_lives = brokers.has_session(record.leader);
     let wal = record.wal;
     let Some(holder) = wal.filter(|_| !seeded_bug::is("moved-though-wal-set")) else {
         return if leader_lives {

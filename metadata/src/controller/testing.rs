@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::keys::Keys;
 use crate::model::{
-    BrokerRecord, DrainRecord, Opener, PartitionRecord, TailEntry, TopicRecord, WalHolder,
+    BrokerRecord, DrainRecord, Opener, PartitionRecord, Role, Roles, TailEntry, TopicRecord,
+    WalHolder,
 };
 use crate::store::{KeyValue, Revision};
 use crate::value;
@@ -44,6 +45,15 @@ pub(super) fn broker(broker_id: i32) -> BrokerRecord {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: Roles::broker(),
+    }
+}
+
+/// A process that only compacts.
+pub(super) fn worker(broker_id: i32) -> BrokerRecord {
+    BrokerRecord {
+        roles: Roles([Role::Compactor].into()),
+        ..broker(broker_id)
     }
 }
 

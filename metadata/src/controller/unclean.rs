@@ -61,7 +61,7 @@ pub async fn elect_unclean(
             Look::Waits(placed) => {
                 results.insert(tp, UncleanElection::Changed);
                 let leader = placed.record.leader;
-                let gone = picture.brokers.get(leader).is_none().then_some(leader);
+                let gone = (!picture.brokers.has_session(leader)).then_some(leader);
                 let changes = by_absence.entry(gone).or_default();
                 changes.push(given_up(tp, placed));
             }

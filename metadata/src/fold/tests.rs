@@ -242,6 +242,7 @@ async fn session(store: &Arc<dyn MetadataStore>, keys: &Keys, id: i32) -> (Sessi
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: crate::model::Roles::broker(),
     };
     let opened = Session::open(Arc::clone(store), keys, &record, Duration::from_secs(9)).await;
     let opened = opened.expect("session");

@@ -11,7 +11,7 @@ mod partition;
 mod published;
 mod topic;
 
-pub use broker::{BrokerRecord, RpcEndpoint};
+pub use broker::{BrokerRecord, Role, Roles, RpcEndpoint};
 pub use cluster::ClusterRecord;
 pub use commit::CommitRecord;
 pub use controller::{ControllerRecord, DrainRecord};

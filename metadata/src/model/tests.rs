@@ -84,9 +84,17 @@ fn brokers() {
             port: 9093,
         }),
         draining: true,
+        roles: Roles([Role::Broker, Role::Compactor].into()),
+    };
+    let json = r#"{"broker_id":1,"host":"localhost","port":9092,"rack":"a","instance_id":"00000000-0000-0000-0000-000000000007","version":"0.1.0","started_ms":1000,"rpc":{"host":"inside","port":9093},"draining":true,"roles":["broker","compactor"]}"#;
+    golden(&record, 2, 0xecc1_bccc, json);
+    // Without roles it is a broker.
+    let record = BrokerRecord {
+        roles: Roles::broker(),
+        ..record
     };
     let json = r#"{"broker_id":1,"host":"localhost","port":9092,"rack":"a","instance_id":"00000000-0000-0000-0000-000000000007","version":"0.1.0","started_ms":1000,"rpc":{"host":"inside","port":9093},"draining":true}"#;
-    golden(&record, 2, 0x4d06_dbb2, json);
+    read(&record, 2, 2, 0x4d06_dbb2, json);
     let record = BrokerRecord {
         rpc: None,
         draining: false,

@@ -30,6 +30,7 @@ async fn broker(store: &Arc<dyn MetadataStore>) -> Broker {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: crate::model::Roles::broker(),
     };
     let ttl = Duration::from_secs(9);
     let session = Arc::new(

@@ -8,7 +8,7 @@ use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use crate::model::BrokerRecord;
 use crate::store::Revision;
 
-/// A broker whose session stands.
+/// A process whose session stands: a broker, or one that only compacts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveBroker {
     /// What it says of itself.
@@ -27,9 +27,13 @@ pub struct Controller {
 }
 
 /// Brokers with a session, by number, and what is wished of them. Cheap to share, never changed.
+///
+/// Processes without the role of a broker have numbers and sessions too, and are kept apart, so that nobody who looks
+/// for a broker finds one of them.
 #[derive(Debug, Clone, Default)]
 pub struct Brokers {
     live: BTreeMap<BrokerId, Arc<LiveBroker>>,
+    workers: BTreeMap<BrokerId, Arc<LiveBroker>>,
     drained: BTreeSet<BrokerId>,
 }
 
@@ -44,7 +48,18 @@ impl Brokers {
         self.live.values()
     }
 
-    /// Whether that very session stands.
+    /// Processes with a session that are no brokers, by number: they only compact.
+    pub fn workers(&self) -> impl Iterator<Item = &Arc<LiveBroker>> {
+        self.workers.values()
+    }
+
+    /// Whether any process of that number has a session, a broker or not. What relies on a session being over (F2)
+    /// asks this.
+    pub fn has_session(&self, broker_id: BrokerId) -> bool {
+        self.live.contains_key(&broker_id) || self.workers.contains_key(&broker_id)
+    }
+
+    /// Whether that very session of a broker stands.
     pub fn is_live(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch) -> bool {
         let live = self.live.get(&broker_id);
         live.is_some_and(|live| live.broker_epoch == broker_epoch)
@@ -61,12 +76,20 @@ impl Brokers {
         live.is_some_and(|live| !live.record.draining) && !self.is_drained(broker_id)
     }
 
+    /// A number may change what it is from one session to the next.
     pub(super) fn put(&mut self, live: LiveBroker) {
-        self.live.insert(live.record.broker_id, Arc::new(live));
+        let broker_id = live.record.broker_id;
+        self.remove(broker_id);
+        let kind = match live.record.is_broker() {
+            true => &mut self.live,
+            false => &mut self.workers,
+        };
+        kind.insert(broker_id, Arc::new(live));
     }
 
     pub(super) fn remove(&mut self, broker_id: BrokerId) {
         self.live.remove(&broker_id);
+        self.workers.remove(&broker_id);
     }
 
     pub(super) fn set_drained(&mut self, broker_id: BrokerId, drained: bool) {

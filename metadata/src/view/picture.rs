@@ -31,7 +31,7 @@ pub struct Picture {
     pub coordinators: Arc<BTreeMap<GroupShard, Coordinator>>,
     /// How far topics are published.
     pub published: Arc<BTreeMap<TopicId, Published>>,
-    /// The brokers that compact.
+    /// The processes that compact, brokers or not.
     pub compactors: Arc<BTreeSet<BrokerId>>,
     /// Which of them compacts which topics.
     pub claims: Arc<BTreeMap<CompactionShard, Claim>>,
@@ -48,10 +48,10 @@ pub struct Published {
     pub mod_revision: Revision,
 }
 
-/// A broker that compacts the topics of a shard.
+/// A process that compacts the topics of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// The broker.
+    /// The process.
     pub broker_id: BrokerId,
     /// The revision that created the claim: its epoch.
     pub epoch: Revision,

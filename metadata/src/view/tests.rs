@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::{
-    BrokerRecord, ControllerRecord, DrainRecord, Opener, PartitionRecord, TopicRecord,
+    BrokerRecord, ControllerRecord, DrainRecord, Opener, PartitionRecord, Role, Roles, TopicRecord,
 };
 use crate::store::MemoryStore;
 use crate::store::fault::{Faults, FaultyStore};
@@ -89,7 +89,36 @@ fn broker(broker_id: i32) -> BrokerRecord {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: Roles::broker(),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_only_compacts_is_no_broker() {
+    let store: Arc<dyn MetadataStore> = Arc::new(MemoryStore::new());
+    let keys = Keys::new("test");
+    let view = view(&store).await;
+    let compacts = BrokerRecord {
+        roles: Roles([Role::Compactor].into()),
+        ..broker(1)
+    };
+    // Whatever the session before was.
+    for (record, is_broker) in [(&compacts, false), (&broker(1), true), (&compacts, false)] {
+        let put = store.put(keys.broker(BrokerId(1)), value::encode(record));
+        let epoch = BrokerEpoch::from(put.await.unwrap());
+        view.reached(Revision::from(epoch)).await;
+        let brokers = &view.picture().brokers;
+        assert!(brokers.has_session(BrokerId(1)));
+        assert_eq!(brokers.get(BrokerId(1)).is_some(), is_broker);
+        assert_eq!(brokers.all().count(), usize::from(is_broker));
+        assert_eq!(brokers.workers().count(), usize::from(!is_broker));
+        assert_eq!(brokers.is_usable(BrokerId(1)), is_broker);
+    }
+    assert!(store.delete(keys.broker(BrokerId(1))).await.unwrap());
+    view.reached(store.put("later", "").await.unwrap()).await;
+    let brokers = &view.picture().brokers;
+    assert!(!brokers.has_session(BrokerId(1)));
+    assert_eq!((brokers.all().count(), brokers.workers().count()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,10 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a broker.
+    /// Run a broker, or a process that only compacts for those of its cluster.
+    ///
+    /// With --roles compactor, the etcd of the brokers and their bucket, a process publishes and compacts topics and does
+    /// nothing else. Run as many as are needed, each with a --broker-id of its own, and the brokers with --roles broker.
     Serve(Box<ServeArgs>),
     /// Print all settings with their documentation and defaults, as a configuration file.
     Config(ConfigArgs),
@@ -33,7 +36,7 @@ pub enum Command {
     Consume(ConsumeArgs),
     /// List, describe and delete consumer groups.
     Group(GroupArgs),
-    /// List brokers, and have what they lead moved to others.
+    /// List brokers and processes that only compact, and have what brokers lead moved to others.
     Broker(BrokerCommandArgs),
     /// Show how much of each topic is published as table files, and publish a topic now.
     ///
@@ -41,7 +44,7 @@ pub enum Command {
     /// a table file: Parquet, which query engines read as it is. Publishing is that last step. Producers and consumers do
     /// not notice it: they find each record wherever it is.
     ///
-    /// Brokers with the role compactor publish by themselves: a topic of which much waits in segments soon, one of which
+    /// Processes with the role compactor, brokers or not, publish by themselves: a topic of which much waits in segments soon, one of which
     /// little waits after a while. So nobody has to run anything here; but whoever wants to query what was written a
     /// moment ago can have it published now.
     #[command(
@@ -98,13 +101,13 @@ pub struct ServeArgs {
     /// Name of the cluster [default: alluvium].
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// Number of this broker, unique in its cluster [default: 1].
+    /// Number of this process, unique in its cluster [default: 1].
     #[arg(long, value_name = "N")]
     pub broker_id: Option<String>,
     /// Rack or availability zone of this process.
     #[arg(long, value_name = "NAME")]
     pub rack: Option<String>,
-    /// What this process does: broker, compactor, query [default: all].
+    /// What this process does: broker, compactor, query [default: all]. Without broker it needs etcd and a bucket.
     #[arg(long, value_name = "LIST")]
     pub roles: Option<String>,
     /// Any setting of `alluvium config`; may be repeated.

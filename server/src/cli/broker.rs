@@ -1,6 +1,6 @@
 //! `alluvium broker`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 /// The setting that drains a broker.
 const DRAIN: &str = "alluvium.drain";
+/// What a broker does.
+const ROLES: &str = "roles";
+/// The processes that compact only, as any broker knows them.
+const COMPACTORS: &str = "alluvium.compactors";
 /// Pause between two looks at a broker that is being drained.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// How long no partition may move before waiting for them is given up.
@@ -56,29 +60,83 @@ pub async fn run(args: BrokerCommandArgs) -> anyhow::Result<()> {
 
 async fn list(cluster: &mut Cluster) -> anyhow::Result<()> {
     let told = cluster.metadata(None, false).await?;
-    let drained = drained(cluster, &told).await?;
-    let mut rows: Vec<_> = told
-        .brokers
-        .iter()
-        .map(|broker| {
-            let id = broker.node_id;
-            let rack = broker.rack.as_ref().map(|rack| rack.as_str().to_owned());
-            let row = [
-                id.to_string(),
-                format!("{}:{}", broker.host, broker.port),
-                rack.unwrap_or_else(|| "-".to_owned()),
-                if told.controller_id == id { "yes" } else { "-" }.to_owned(),
-                leads(&told, id).to_string(),
-                state(drained.contains(&id), duties(&told, id)).to_owned(),
-            ];
-            (id, row)
-        })
-        .collect();
+    let known = known_to_all(cluster, &told).await?;
+    let nothing = || "-".to_owned();
+    let brokers = told.brokers.iter().map(|broker| {
+        let id = broker.node_id;
+        let rack = broker.rack.as_ref().map(|rack| rack.as_str().to_owned());
+        let row = [
+            id.to_string(),
+            format!("{}:{}", broker.host, broker.port),
+            rack.unwrap_or_else(nothing),
+            known.roles.get(&id).cloned().unwrap_or_else(nothing),
+            if told.controller_id == id { "yes" } else { "-" }.to_owned(),
+            leads(&told, id).to_string(),
+            state(known.drained.contains(&id), duties(&told, id)).to_owned(),
+        ];
+        (id, row)
+    });
+    let workers = known.compactors.iter().map(|worker| {
+        let row = [
+            worker.id.to_string(),
+            worker.address.clone(),
+            worker.rack.clone().unwrap_or_else(nothing),
+            "compactor".to_owned(),
+            nothing(),
+            nothing(),
+            "active".to_owned(),
+        ];
+        (worker.id, row)
+    });
+    let mut rows: Vec<_> = brokers.chain(workers).collect();
     rows.sort();
     let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
-    let header = ["BROKER", "ADDRESS", "RACK", "CONTROLLER", "LEADS", "STATE"];
+    let header = [
+        "BROKER",
+        "ADDRESS",
+        "RACK",
+        "ROLES",
+        "CONTROLLER",
+        "LEADS",
+        "STATE",
+    ];
     output::table(&mut io::stdout().lock(), header, &rows)?;
     Ok(())
+}
+
+/// What any broker knows of all.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// Brokers that shall lead nothing.
+    drained: BTreeSet<i32>,
+    /// What each broker does.
+    roles: BTreeMap<i32, String>,
+    /// Processes that are no brokers.
+    compactors: Vec<Worker>,
+}
+
+/// A process that compacts only.
+#[derive(Debug, PartialEq, Eq)]
+struct Worker {
+    id: i32,
+    address: String,
+    rack: Option<String>,
+}
+
+impl Worker {
+    /// Reads `NUMBER@HOST:PORT/RACK`.
+    fn parse(text: &str) -> Option<Self> {
+        let (id, place) = text.split_once('@')?;
+        let (address, rack) = match place.split_once('/') {
+            Some((address, rack)) => (address, Some(rack.to_owned())),
+            None => (place, None),
+        };
+        Some(Self {
+            id: id.parse().ok()?,
+            address: address.to_owned(),
+            rack,
+        })
+    }
 }
 
 /// Partitions that the broker serves.
@@ -101,27 +159,44 @@ fn state(drained: bool, duties: usize) -> &'static str {
     }
 }
 
-/// The brokers that an operator has drained. Any broker knows that of all.
-async fn drained(cluster: &mut Cluster, told: &MetadataResponse) -> anyhow::Result<BTreeSet<i32>> {
+async fn known_to_all(cluster: &mut Cluster, told: &MetadataResponse) -> anyhow::Result<Known> {
+    let keys = [DRAIN, ROLES, COMPACTORS].map(StrBytes::from_static);
     let resource = |id: i32| DescribeConfigsResource {
         resource_type: RESOURCE_BROKER,
         resource_name: id.to_string().into(),
-        configuration_keys: Some(vec![StrBytes::from_static(DRAIN)]),
+        configuration_keys: Some(keys.to_vec()),
     };
     let request = DescribeConfigsRequest {
         resources: told.brokers.iter().map(|b| resource(b.node_id)).collect(),
         ..DescribeConfigsRequest::default()
     };
-    let mut drained = BTreeSet::new();
+    let mut known = Known::default();
     for result in cluster.ask(&request, |_| None).await?.results {
         refuse(result.error_code, result.error_message)?;
-        let set = result.configs.iter();
-        let set = set.filter(|config| config.name == *DRAIN);
-        if set.into_iter().any(|c| c.value.as_deref() == Some("true")) {
-            drained.extend(result.resource_name.as_str().parse::<i32>().ok());
+        let Ok(id) = result.resource_name.as_str().parse::<i32>() else {
+            continue;
+        };
+        for config in result.configs {
+            known.learn(
+                id,
+                &config.name,
+                config.value.as_deref().unwrap_or_default(),
+            );
         }
     }
-    Ok(drained)
+    Ok(known)
+}
+
+impl Known {
+    fn learn(&mut self, id: i32, setting: &str, value: &str) {
+        match setting {
+            DRAIN if value == "true" => drop(self.drained.insert(id)),
+            ROLES => drop(self.roles.insert(id, value.to_owned())),
+            // The same whichever broker it is asked of.
+            COMPACTORS => self.compactors = value.split(',').filter_map(Worker::parse).collect(),
+            _ => {}
+        }
+    }
 }
 
 async fn set_drained(cluster: &mut Cluster, id: i32, drained: bool) -> anyhow::Result<()> {
@@ -199,6 +274,32 @@ mod tests {
             }],
             ..MetadataResponse::default()
         }
+    }
+
+    #[test]
+    fn processes_that_only_compact_are_learned_of_once() {
+        let mut known = Known::default();
+        for id in [1, 2] {
+            known.learn(id, ROLES, "broker");
+            known.learn(id, COMPACTORS, "101@10.0.0.7:9644/zone-a,102@[::1]:9644");
+        }
+        known.learn(2, DRAIN, "true");
+        let worker = |id, address: &str, rack: Option<&str>| Worker {
+            id,
+            address: address.to_owned(),
+            rack: rack.map(str::to_owned),
+        };
+        let expected = Known {
+            drained: [2].into(),
+            roles: [1, 2].map(|id| (id, "broker".to_owned())).into(),
+            compactors: vec![
+                worker(101, "10.0.0.7:9644", Some("zone-a")),
+                worker(102, "[::1]:9644", None),
+            ],
+        };
+        assert_eq!(known, expected);
+        known.learn(1, COMPACTORS, "");
+        assert_eq!(known.compactors, []);
     }
 
     #[test]

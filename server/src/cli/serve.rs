@@ -14,7 +14,7 @@ use super::args::ServeArgs;
 use crate::config::{self, Config, Loaded};
 use crate::wiring::{self, End, Running};
 
-/// Pause before a broker that has lost its session is started anew, after an attempt that failed. Short: the cluster
+/// Pause before a process that has lost its session is started anew, after an attempt that failed. Short: the cluster
 /// lacks a broker meanwhile; but not so short that a store that is away is hammered.
 const REJOIN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -22,7 +22,7 @@ const REJOIN_PAUSE: Duration = Duration::from_secs(1);
 /// carried out, few enough that a supervisor is told of what does not pass.
 const STARTS_MAX: usize = 20;
 
-/// Runs a broker until it is told to stop. One that has lost its session, because it was frozen or cut off for longer
+/// Runs a broker, or what else the roles say, until it is told to stop. One that has lost its session, because it was frozen or cut off for longer
 /// than that lasts, starts anew in the same process: it can do nothing any more in the old one (F2).
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let loaded = load(&args)?;

@@ -10,7 +10,8 @@ mod reference;
 mod settings;
 mod value;
 
+pub use alluvium_metadata::model::{Role, Roles};
 pub use load::{ConfigError, Loaded, Source, load};
 pub use reference::print_reference;
 pub use settings::{Config, Definition, definitions};
-pub use value::{ByteSize, Endpoint, MetadataLocation, Millis, Role, Roles, Secret, SettingValue};
+pub use value::{ByteSize, Endpoint, MetadataLocation, Millis, Secret, SettingValue};

@@ -1,6 +1,7 @@
 //! Every setting of the server, its default and what it trades.
 
-use super::value::{ByteSize, Endpoint, MetadataLocation, Millis, Roles, Secret, SettingValue};
+use super::Roles;
+use super::value::{ByteSize, Endpoint, MetadataLocation, Millis, Secret, SettingValue};
 
 /// One setting as the reference page and DescribeConfigs show it.
 #[derive(Debug, Clone)]
@@ -109,11 +110,15 @@ settings! {
     "snapshot.count" snapshot_count: u32 = 24;
     /// Name of the cluster. Keeps clusters apart that share an etcd.
     "cluster" cluster: String = "alluvium".to_owned();
-    /// Number of this broker, unique in its cluster.
+    /// Number of this broker, unique in its cluster. A process without the role of a broker has one too.
     "broker.id" broker_id: i32 = 1;
     /// Rack or availability zone of this process.
     "rack" rack: Option<String> = None;
-    /// What this process does: broker, compactor, query.
+    /// What this process does: broker, compactor, query. Brokers with the role of a compactor publish and compact topics
+    /// beside what they serve. In a cluster the two may run apart: brokers with broker alone, and processes with compactor
+    /// alone, which need the brokers' etcd and bucket, have no Kafka listener and no write-ahead log, and may come and go at
+    /// any time. All that have the role divide the topics among themselves. Without anybody who has it records stay in
+    /// segments, and nothing is lost.
     "roles" roles: Roles = Roles::all();
 
     /// Partitions of a topic that is created without saying how many.

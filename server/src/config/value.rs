@@ -1,10 +1,10 @@
 //! The types that settings have, and how each is read from and printed as text.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use alluvium_metadata::model::{Role, Roles};
 use alluvium_metadata::store::EtcdOptions;
 use alluvium_metadata::store::etcd::ETCD_SCHEME;
 
@@ -139,62 +139,21 @@ impl SettingValue for Endpoint {
     }
 }
 
-/// What a process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Kafka listener, write and read path, coordinators.
-    Broker,
-    /// Background rewriting of segments.
-    Compactor,
-    /// SQL over history and tail.
-    Query,
-}
-
-/// The roles of one process, at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roles(pub BTreeSet<Role>);
-
-impl Roles {
-    /// Every role, the default.
-    pub fn all() -> Self {
-        Self([Role::Broker, Role::Compactor, Role::Query].into())
-    }
-
-    /// Does this process have `role`?
-    pub fn has(&self, role: Role) -> bool {
-        self.0.contains(&role)
-    }
-}
-
 impl SettingValue for Roles {
     const KIND: &'static str = "list";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let roles = text
-            .split(',')
-            .map(|role| match role.trim() {
-                "broker" => Ok(Role::Broker),
-                "compactor" => Ok(Role::Compactor),
-                "query" => Ok(Role::Query),
-                other => Err(format!(
-                    "{other:?} is no role; roles are broker, compactor, query"
-                )),
-            })
-            .collect::<Result<BTreeSet<_>, _>>()?;
-        Ok(Self(roles))
+        let known = |name: &str| Role::ALL.into_iter().find(|role| role.name() == name);
+        let roles = text.split(',').map(|name| {
+            let name = name.trim();
+            known(name)
+                .ok_or_else(|| format!("{name:?} is no role; roles are broker, compactor, query"))
+        });
+        Ok(Self(roles.collect::<Result<_, _>>()?))
     }
 
     fn print(&self) -> String {
-        let names: Vec<_> = self
-            .0
-            .iter()
-            .map(|role| match role {
-                Role::Broker => "broker",
-                Role::Compactor => "compactor",
-                Role::Query => "query",
-            })
-            .collect();
-        names.join(",")
+        self.to_string()
     }
 }
 

@@ -143,6 +143,7 @@ impl Scene {
             started_ms: 0,
             rpc: None,
             draining: false,
+            roles: alluvium_metadata::model::Roles::broker(),
         };
         let ttl = Duration::from_secs(9);
         let session = Session::open(Arc::clone(&store), &keys, &record, ttl)

@@ -1,4 +1,5 @@
-//! The settings of brokers that change while they run: `alluvium.drain`, of any broker and through any of them.
+//! The settings of brokers that change while they run: `alluvium.drain`, of any broker and through any of them; and what
+//! every broker knows of others beside that: their roles, and which processes are no brokers.
 
 use alluvium_common::epoch::BrokerId;
 use alluvium_protocol::ErrorCode;
@@ -11,6 +12,15 @@ use super::config_resources::{BROKER, check_once, refuse_change};
 /// Whether a broker shall lead nothing.
 pub const DRAIN: &str = "alluvium.drain";
 
+/// What a broker does.
+pub const ROLES: &str = "roles";
+
+/// Which processes of the cluster compact only.
+pub const COMPACTORS: &str = "alluvium.compactors";
+
+/// What every broker knows of every other.
+pub const KNOWN_TO_ALL: [&str; 3] = [DRAIN, ROLES, COMPACTORS];
+
 /// `org.apache.kafka.clients.admin.AlterConfigOp.OpType`.
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -18,6 +28,47 @@ const DELETE: i8 = 1;
 const DRAIN_DOCUMENTATION: &str = "Whether the broker shall lead nothing: true has all that it leads moved to other \
     brokers, and nothing given to it, until this is false again. Kept when the broker restarts. \
     (boolean; default false)";
+
+const COMPACTORS_DOCUMENTATION: &str = "The processes of the cluster that compact only and are no brokers, each as \
+    NUMBER@HOST:PORT/RACK with the address of its metrics, and without /RACK where it has none. Cannot be set. (list)";
+
+/// What a broker does, if it is there.
+pub fn roles_entry(admin: &Admin<'_>, broker_id: BrokerId) -> Option<ConfigEntry> {
+    let picture = admin.view.picture();
+    let roles = picture.brokers.get(broker_id)?.record.roles.to_string();
+    Some(told(ROLES, roles, "What the broker does. (list)"))
+}
+
+/// The processes that compact only.
+pub fn compactors_entry(admin: &Admin<'_>) -> ConfigEntry {
+    let picture = admin.view.picture();
+    let shown = picture.brokers.workers().map(|worker| {
+        let record = &worker.record;
+        let rack = record.rack.as_ref().map(|rack| format!("/{rack}"));
+        let rack = rack.unwrap_or_default();
+        format!("{}@{}:{}{rack}", record.broker_id, record.host, record.port)
+    });
+    let shown = shown.collect::<Vec<_>>().join(",");
+    told(COMPACTORS, shown, COMPACTORS_DOCUMENTATION)
+}
+
+/// Something that is as it is, and cannot be set.
+fn told(name: &str, value: String, documentation: &str) -> ConfigEntry {
+    let source = ConfigSource::StaticBroker;
+    ConfigEntry {
+        name: name.to_owned(),
+        value: value.clone(),
+        source,
+        read_only: true,
+        config_type: ConfigType::List,
+        synonyms: vec![Synonym {
+            name: name.to_owned(),
+            value,
+            source,
+        }],
+        documentation: documentation.to_owned(),
+    }
+}
 
 /// The setting as DescribeConfigs shows it.
 pub fn drain_entry(admin: &Admin<'_>, broker_id: BrokerId) -> ConfigEntry {
@@ -151,6 +202,20 @@ mod tests {
                 ("false", ConfigSource::Default)
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn processes_that_only_compact_are_told_apart_from_brokers() {
+        let scene = Scene::new().await;
+        assert_eq!(compactors_entry(&scene.admin()).value, "");
+        scene.cluster.worker(8).await;
+        scene.cluster.worker(9).await;
+        let shown = compactors_entry(&scene.admin());
+        let expected = "8@broker8.test:9092/rack8,9@broker9.test:9092/rack9";
+        assert_eq!((&*shown.value, shown.read_only), (expected, true));
+        let roles = |id| roles_entry(&scene.admin(), BrokerId(id)).map(|entry| entry.value);
+        assert_eq!(roles(7).as_deref(), Some("broker"));
+        assert_eq!(roles(8), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,8 +9,8 @@ use alluvium_common::topic::{PartitionIndex, TopicId, TopicName, TopicPartition}
 use alluvium_metadata::coordinator::GroupShard;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{
-    BrokerRecord, ControllerRecord, CoordinatorRecord, Opener, PartitionRecord, TopicRecord,
-    WalHolder,
+    BrokerRecord, ControllerRecord, CoordinatorRecord, Opener, PartitionRecord, Role, Roles,
+    TopicRecord, WalHolder,
 };
 use alluvium_metadata::store::{MemoryStore, MetadataStore, MetadataStoreExt};
 use alluvium_metadata::value::{self, StoredRecord};
@@ -61,6 +61,15 @@ impl TestCluster {
         let record = broker_record(id);
         self.put(self.keys.broker(BrokerId(id)), &record).await;
         self.epoch(id)
+    }
+
+    /// A new session of a process that only compacts.
+    pub async fn worker(&self, id: i32) {
+        let record = BrokerRecord {
+            roles: Roles([Role::Compactor].into()),
+            ..broker_record(id)
+        };
+        self.put(self.keys.broker(BrokerId(id)), &record).await;
     }
 
     /// The end of that session.
@@ -115,8 +124,14 @@ impl TestCluster {
 
     /// A write-ahead log that nobody here has may hold records of the partition.
     pub async fn logged(&self, topic: &TopicRecord, index: i32) {
+        self.logged_in(topic, index, Uuid::from_u128(u128::MAX))
+            .await;
+    }
+
+    /// The write-ahead log in that data folder may hold records of the partition.
+    pub async fn logged_in(&self, topic: &TopicRecord, index: i32, folder: Uuid) {
         let record = self.record(topic, index).expect("placed");
-        let wal = Some(WalHolder(Uuid::from_u128(u128::MAX)));
+        let wal = Some(WalHolder(folder));
         let record = PartitionRecord { wal, ..record };
         self.put(self.keys.partition(tp(topic, index)), &record)
             .await;
@@ -166,5 +181,6 @@ pub fn broker_record(id: i32) -> BrokerRecord {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: Roles::broker(),
     }
 }

@@ -73,6 +73,7 @@ mod tests {
         for id in [7, 8, 9] {
             cluster.broker(id).await;
         }
+        cluster.worker(6).await;
         cluster.controller(8).await;
         cluster.ended(9).await;
         let picture = cluster.picture().await;

@@ -1,5 +1,5 @@
 //! DescribeConfigs: all settings of topics and of this broker, with their sources; of other brokers, whether they are
-//! drained.
+//! drained and what they do.
 
 use alluvium_protocol::StrBytes;
 use alluvium_protocol::messages::describe_configs_response::{
@@ -8,7 +8,7 @@ use alluvium_protocol::messages::describe_configs_response::{
 use alluvium_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::admin::{Admin, Refusal, outcome};
-use super::broker_settings::{DRAIN, broker_id, drain_entry};
+use super::broker_settings::{KNOWN_TO_ALL, broker_id, compactors_entry, drain_entry, roles_entry};
 use super::config_entries::{self, ConfigEntry, ConfigType};
 use super::config_resources::{
     BROKER, CLIENT_METRICS, GROUP, TOPIC, existing_topic, this_broker, unsupported,
@@ -81,15 +81,24 @@ fn of_broker(
     name: &str,
     keys: Option<&[StrBytes]>,
 ) -> Result<Vec<ConfigEntry>, Refusal> {
-    let known_to_all = keys.is_some_and(|keys| keys.iter().all(|key| *key == DRAIN));
+    let is_known = |key: &StrBytes| KNOWN_TO_ALL.iter().any(|known| key == *known);
+    let known_to_all = keys.is_some_and(|keys| keys.iter().all(is_known));
     match broker_id(name) {
-        Some(id) if known_to_all => return Ok(vec![drain_entry(admin, id)]),
+        Some(id) if known_to_all && id != admin.identity.broker_id => {
+            let mut entries = vec![compactors_entry(admin), drain_entry(admin, id)];
+            entries.extend(roles_entry(admin, id));
+            return Ok(entries);
+        }
         _ => this_broker(admin, name)?,
     }
     let mut entries = config_entries::of_broker(admin.loaded, admin.topics.defaults());
-    let drain = drain_entry(admin, admin.identity.broker_id);
-    let place = entries.partition_point(|entry| entry.name < drain.name);
-    entries.insert(place, drain);
+    for more in [
+        compactors_entry(admin),
+        drain_entry(admin, admin.identity.broker_id),
+    ] {
+        let place = entries.partition_point(|entry| entry.name < more.name);
+        entries.insert(place, more);
+    }
     Ok(entries)
 }
 

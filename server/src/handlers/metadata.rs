@@ -195,6 +195,7 @@ mod tests {
         let topic = cluster.topic("t", 2).await;
         cluster.served(&topic, 0, 1).await;
         cluster.placed(&topic, 1, 2).await;
+        cluster.worker(3).await;
         let picture = cluster.picture().await;
         for version in ApiKey::Metadata.valid_versions() {
             let request = MetadataRequest::default();
@@ -203,7 +204,10 @@ mod tests {
                 topics: vec![describe(&picture, &topic, version)],
                 ..MetadataResponse::default()
             });
-            assert_eq!(response.brokers[0].host, "broker1.test");
+            let [broker] = &response.brokers[..] else {
+                panic!("one broker");
+            };
+            assert_eq!(broker.host, "broker1.test");
             let [served, waiting] = &response.topics[0].partitions[..] else {
                 panic!("two partitions");
             };

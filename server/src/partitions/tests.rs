@@ -78,6 +78,7 @@ impl World {
             started_ms: 0,
             rpc: None,
             draining: false,
+            roles: alluvium_metadata::model::Roles::broker(),
         };
         let opened = Session::open(Arc::clone(&self.store), &self.keys, &record, SESSION_TTL);
         let session = Arc::new(opened.await.expect("session"));

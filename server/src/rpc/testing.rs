@@ -170,6 +170,7 @@ impl World {
             started_ms: 0,
             rpc: Some(endpoint.clone()),
             draining: false,
+            roles: alluvium_metadata::model::Roles::broker(),
         };
         let ttl = Duration::from_secs(60);
         let session = Session::open(Arc::clone(&self.store), &self.keys, &record, ttl).await;

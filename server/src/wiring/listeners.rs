@@ -26,12 +26,14 @@ const OTHER_REQUESTS_BYTES: usize = 128 << 20;
 /// Buffers of large requests kept for the next ones. About as much comes back at once when a segment is committed.
 const IDLE_BUFFERS_BYTES: usize = 96 << 20;
 
-/// Bound sockets, not yet served.
+/// The socket for Kafka clients, not yet served.
 pub struct BoundListeners {
     kafka: TcpListener,
-    http: Mutex<Option<TcpListener>>,
     kafka_endpoint: Endpoint,
 }
+
+/// The socket for metrics and health, not yet served; `None` where none is wanted.
+pub struct BoundHttp(Option<TcpListener>);
 
 /// Served sockets.
 pub struct Listeners {
@@ -39,20 +41,15 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds the sockets. A port in use is an error that names it.
+    /// Binds the socket. A port in use is an error that names it.
     pub async fn bind(config: &Config) -> anyhow::Result<BoundListeners> {
         let kafka = bind(&config.listen, "--listen").await?;
         let port = kafka
             .local_addr()
             .context("the Kafka listener has no address")?
             .port();
-        let http = match &config.http {
-            Some(endpoint) => Some(bind(endpoint, "--http").await?),
-            None => None,
-        };
         Ok(BoundListeners {
             kafka,
-            http: Mutex::new(http),
             kafka_endpoint: Endpoint {
                 host: config.listen.host.clone(),
                 port,
@@ -72,21 +69,38 @@ pub(super) async fn bind(endpoint: &Endpoint, flag: &str) -> anyhow::Result<TcpL
         .with_context(|| format!("cannot listen on {endpoint}; choose another address with {flag}"))
 }
 
-impl BoundListeners {
-    /// The address that clients are told.
-    pub fn advertised(&self, config: &Config) -> Endpoint {
-        reachable(config.advertised_listener.as_ref(), &self.kafka_endpoint)
+impl BoundHttp {
+    /// Binds the socket, if one is configured. A port in use is an error that names it.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self(match &config.http {
+            Some(endpoint) => Some(bind(endpoint, "--http").await?),
+            None => None,
+        }))
+    }
+
+    /// Where it is; without one this host, and no port.
+    pub fn endpoint(&self, config: &Config) -> Endpoint {
+        let bound = self.0.as_ref().zip(config.http.as_ref());
+        let bound = bound.and_then(|(listener, configured)| {
+            let port = listener.local_addr().ok()?.port();
+            let host = configured.host.clone();
+            Some(reachable(None, &Endpoint { host, port }))
+        });
+        bound.unwrap_or_else(|| Endpoint {
+            host: hostname(),
+            port: 0,
+        })
     }
 
     /// Serves metrics and health from now on: they are wanted most while a start takes long.
-    pub fn serve_http(
-        &self,
+    pub fn serve(
+        self,
         registry: Arc<Mutex<Registry>>,
         health: Health,
         stopping: &CancellationToken,
     ) -> TaskTracker {
         let tasks = TaskTracker::new();
-        if let Some(listener) = self.http.lock().take() {
+        if let Some(listener) = self.0 {
             let stopping = stopping.clone();
             tasks.spawn(async move {
                 if let Err(error) = http::serve(listener, registry, health, stopping).await {
@@ -95,6 +109,13 @@ impl BoundListeners {
             });
         }
         tasks
+    }
+}
+
+impl BoundListeners {
+    /// The address that clients are told.
+    pub fn advertised(&self, config: &Config) -> Endpoint {
+        reachable(config.advertised_listener.as_ref(), &self.kafka_endpoint)
     }
 
     /// Accepts Kafka clients from now on.

@@ -2,8 +2,9 @@
 //! safe: folding commit logs and dropping what is published from them, deleting what nothing names, forgetting the store's
 //! history, copying the metadata into the bucket.
 //!
-//! Those with the role of a compactor divide topics among themselves for publishing. The log of the own session is kept
-//! short by every broker, everything else is done by the controller only.
+//! Those with the role of a compactor, brokers or not, divide topics among themselves for publishing; what of the bucket
+//! that replaces, whoever replaced it deletes. The log of the own session is kept short by every broker, everything else
+//! is done by the controller only, which is a broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +45,17 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Bytes of segments of one topic that are published at a time: what is done again when that fails.
 const PUBLISH_BYTES_MAX: u64 = 4 << 30;
 
-/// What the background works on.
-pub struct Duties<'a> {
+/// What any background work needs.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
     pub basics: &'a Basics,
     pub member: &'a Member,
     pub objects: &'a Arc<dyn ObjectStore>,
+}
+
+/// What the background of a broker works on.
+pub struct Duties<'a> {
+    pub ground: Ground<'a>,
     pub manifests: &'a Arc<Manifests>,
     /// Entries of the session's commit log that are known to stand.
     pub acknowledged: watch::Receiver<u64>,
@@ -56,46 +63,63 @@ pub struct Duties<'a> {
     pub controller: watch::Receiver<ControllerStatus>,
 }
 
-/// Starts all of it. It ends with `tasks`.
+/// Starts all that a broker does. It ends with `tasks`.
 pub async fn start(duties: Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
-    let graves = delete(&duties, tasks);
+    let ground = duties.ground;
+    let graves = delete(ground, tasks);
     keep_logs(&duties, &graves, tasks);
     sweep(&duties, &graves, tasks);
-    publish(&duties, &graves, tasks)?;
+    if ground.basics.loaded.config.roles.has(Role::Compactor) {
+        tasks.spawn(publisher(ground, &graves)?.run());
+    }
     look_after_history(&duties, tasks);
     put_snapshots(&duties, tasks).await
 }
 
+/// Prepares all that a process does which compacts only, to be run; the rest of it ends with `tasks`.
+pub fn compact(ground: Ground<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<Publisher> {
+    let graves = delete(ground, tasks);
+    publisher(ground, &graves)
+}
+
 /// Deletes what the others find.
-fn delete(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> Arc<Graves> {
-    let basics = duties.basics;
+fn delete(ground: Ground<'_>, tasks: &mut JoinSet<()>) -> Arc<Graves> {
+    let basics = ground.basics;
     let grace = basics.loaded.config.segment_delete_delay_ms.as_duration();
     let metrics = GravesMetrics::register(&mut basics.registry.lock());
-    let graves = Graves::new(Arc::clone(duties.objects), grace, metrics);
+    let graves = Graves::new(Arc::clone(ground.objects), grace, metrics);
     tasks.spawn(Arc::clone(&graves).run());
     graves
 }
 
 fn sweep(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>) {
-    let member = duties.member;
+    let Ground {
+        basics,
+        member,
+        objects,
+    } = duties.ground;
     let sweeper = Sweeper::new(
         (Arc::clone(&member.store), member.keys.clone()),
-        Arc::clone(duties.objects),
+        Arc::clone(objects),
         Arc::clone(duties.manifests),
         Arc::clone(graves),
     );
-    let pause = duties.basics.loaded.config.sweep_interval_ms.as_duration();
+    let pause = basics.loaded.config.sweep_interval_ms.as_duration();
     let controller = duties.controller.clone();
     let is_controller = move || controller.borrow().elected.is_some();
     tasks.spawn(sweeper.run(pause, is_controller));
 }
 
 fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>) {
-    let (basics, member) = (duties.basics, duties.member);
+    let Ground {
+        basics,
+        member,
+        objects,
+    } = duties.ground;
     let folder = Folder {
         store: Arc::clone(&member.store),
         keys: member.keys.clone(),
-        objects: Arc::clone(duties.objects),
+        objects: Arc::clone(objects),
         clock: Arc::clone(&basics.clock),
         random: Arc::clone(&basics.random),
         metrics: FoldMetrics::register(&mut basics.registry.lock()),
@@ -109,7 +133,7 @@ fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>)
         reclaimer: Reclaimer::new(
             Arc::clone(&member.store),
             member.keys.clone(),
-            Arc::clone(duties.objects),
+            Arc::clone(objects),
             Needs {
                 view: Arc::clone(&member.view),
                 manifests: Arc::clone(duties.manifests),
@@ -136,22 +160,19 @@ fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>)
     });
 }
 
-fn publish(
-    duties: &Duties<'_>,
-    graves: &Arc<Graves>,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
-    let (basics, member) = (duties.basics, duties.member);
+fn publisher(ground: Ground<'_>, graves: &Arc<Graves>) -> anyhow::Result<Publisher> {
+    let Ground {
+        basics,
+        member,
+        objects,
+    } = ground;
     let config = &basics.loaded.config;
-    if !config.roles.has(Role::Compactor) {
-        return Ok(());
-    }
     let seams = PublishSeams {
         store: Arc::clone(&member.store),
         keys: member.keys.clone(),
         session: Arc::clone(&member.session),
         view: Arc::clone(&member.view),
-        objects: Arc::clone(duties.objects),
+        objects: Arc::clone(objects),
         graves: Arc::clone(graves),
         clock: Arc::clone(&basics.clock),
         random: Arc::clone(&basics.random),
@@ -172,18 +193,16 @@ fn publish(
         producers_expire_ms: i64::try_from(config.producer_id_expiration_ms.0).unwrap_or(i64::MAX),
         clean: CleanOptions::default(),
     };
-    let publisher = Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")?;
-    tasks.spawn(publisher.run());
-    Ok(())
+    Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")
 }
 
 fn look_after_history(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
-    let config = &duties.basics.loaded.config;
+    let Ground { basics, member, .. } = duties.ground;
     let keeper = HistoryKeeper::new(
-        Arc::clone(&duties.member.store),
-        duties.member.keys.clone(),
-        config.history_retention_ms.as_duration(),
-        HistoryMetrics::register(&mut duties.basics.registry.lock()),
+        Arc::clone(&member.store),
+        member.keys.clone(),
+        basics.loaded.config.history_retention_ms.as_duration(),
+        HistoryMetrics::register(&mut basics.registry.lock()),
     );
     let controller = duties.controller.clone();
     let is_controller = move || controller.borrow().elected.is_some();
@@ -191,7 +210,12 @@ fn look_after_history(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
 }
 
 async fn put_snapshots(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
-    let (config, member) = (&duties.basics.loaded.config, duties.member);
+    let Ground {
+        basics,
+        member,
+        objects,
+    } = duties.ground;
+    let config = &basics.loaded.config;
     let pause = config.snapshot_interval_ms.as_duration();
     if pause.is_zero() {
         return Ok(());
@@ -203,11 +227,11 @@ async fn put_snapshots(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::
         store: Arc::clone(&member.store),
         keys: member.keys.clone(),
         cluster_id: cluster.cluster_id,
-        objects: Arc::clone(duties.objects),
-        clock: Arc::clone(&duties.basics.clock),
-        random: Arc::clone(&duties.basics.random),
+        objects: Arc::clone(objects),
+        clock: Arc::clone(&basics.clock),
+        random: Arc::clone(&basics.random),
         kept: config.snapshot_count as usize,
-        metrics: SnapshotMetrics::register(&mut duties.basics.registry.lock()),
+        metrics: SnapshotMetrics::register(&mut basics.registry.lock()),
     };
     let controller = duties.controller.clone();
     tasks.spawn(async move { keeper.run(pause, controller).await });

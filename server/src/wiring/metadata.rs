@@ -83,7 +83,7 @@ fn check_cluster_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens this broker's session.
+/// Opens the session of this process: `endpoint` is where its clients, or whoever looks after it, find it.
 pub async fn open_session(
     basics: &Basics,
     folder: &DataFolder,
@@ -103,6 +103,7 @@ pub async fn open_session(
         started_ms: basics.clock.now_ms(),
         rpc,
         draining: false,
+        roles: config.roles.clone(),
     };
     let ttl = session_ttl(config)?;
     let session = Session::open(Arc::clone(store), &keys(config), &record, ttl).await?;

@@ -6,10 +6,13 @@
 //!
 //! Order of a stop: others are given what this broker leads; no more connections; requests that were read are answered;
 //! what is open is uploaded and committed; the session is closed.
+//!
+//! That is a broker. What a process without that role does is told in `compactor`.
 
 pub(crate) mod adapters;
 mod bucket;
 mod cluster;
+mod compactor;
 mod listeners;
 mod maintenance;
 mod metadata;
@@ -52,7 +55,8 @@ use crate::partitions::Me;
 use crate::published::keep_up_to_date;
 use crate::tiers::Tiers;
 use cluster::{LeadSeams, Member};
-use listeners::Listeners;
+use compactor::Compactor;
+use listeners::{BoundHttp, Listeners};
 
 /// What every component is given.
 pub(crate) struct Basics {
@@ -73,8 +77,45 @@ impl Basics {
     }
 }
 
-/// A running process.
-pub struct Running {
+/// A running process, by what it does.
+pub enum Running {
+    /// A broker, which may compact too.
+    Broker(Box<RunningBroker>),
+    /// One that compacts only.
+    Compactor(Box<Compactor>),
+}
+
+/// Starts everything that the configuration asks for.
+pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
+    match loaded.config.roles.has(Role::Broker) {
+        true => Ok(Running::Broker(Box::new(start_broker(loaded).await?))),
+        false => {
+            let compactor = compactor::start(loaded).await?;
+            Ok(Running::Compactor(Box::new(compactor)))
+        }
+    }
+}
+
+impl Running {
+    /// Resolves when the process cannot go on.
+    pub async fn ended(&self) -> End {
+        match self {
+            Self::Broker(broker) => broker.ended().await,
+            Self::Compactor(compactor) => compactor.ended().await,
+        }
+    }
+
+    /// Ends what it does, in order.
+    pub async fn stop(self) {
+        match self {
+            Self::Broker(broker) => broker.stop().await,
+            Self::Compactor(compactor) => compactor.stop().await,
+        }
+    }
+}
+
+/// A running broker.
+pub struct RunningBroker {
     session: Arc<Session>,
     view: Arc<ClusterView>,
     controller: Controller,
@@ -93,19 +134,15 @@ pub struct Running {
     _folder: DataFolder,
 }
 
-/// Starts everything that the configuration asks for.
-pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
+async fn start_broker(loaded: Loaded) -> anyhow::Result<RunningBroker> {
     let config = loaded.config.clone();
-    anyhow::ensure!(
-        config.roles.has(Role::Broker),
-        "this build runs brokers only; --roles must contain broker"
-    );
     let basics = Basics::new(loaded);
     let health = Health::starting();
     let stopping = CancellationToken::new();
     let folder = DataFolder::open(Path::new(&config.data_dir), &*basics.random)?;
     let listeners = Listeners::bind(&config).await?;
-    let http = listeners.serve_http(Arc::clone(&basics.registry), health.clone(), &stopping);
+    let http = BoundHttp::bind(&config).await?;
+    let http = http.serve(Arc::clone(&basics.registry), health.clone(), &stopping);
     let store = metadata::open(&basics, &folder).await?;
     let objects = storage::open(&basics, &folder).await?;
     let endpoint = listeners.advertised(&config);
@@ -196,9 +233,11 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
     tasks.spawn(kept);
     let groups = member.coordinate(&basics, &mut tasks).await?;
     let duties = maintenance::Duties {
-        basics: &basics,
-        member: &member,
-        objects: &objects.store,
+        ground: maintenance::Ground {
+            basics: &basics,
+            member: &member,
+            objects: &objects.store,
+        },
         manifests: &manifests,
         acknowledged,
         controller: controller.status(),
@@ -244,7 +283,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Running> {
         })
     });
     health.set(Readiness::Ready);
-    Ok(Running {
+    Ok(RunningBroker {
         session,
         view: member.view,
         controller,
@@ -270,9 +309,9 @@ pub enum End {
     Failed(anyhow::Error),
 }
 
-impl Running {
+impl RunningBroker {
     /// Resolves when the process cannot go on.
-    pub async fn ended(&self) -> End {
+    async fn ended(&self) -> End {
         tokio::select! {
             biased;
             () = self.session.lost() => End::SessionLost,
@@ -289,7 +328,7 @@ impl Running {
     }
 
     /// Gives away what it leads, answers what was read, uploads what is open, and ends.
-    pub async fn stop(mut self) {
+    async fn stop(mut self) {
         self.health.set(Readiness::NotReady("stopping".to_owned()));
         if tokio::time::timeout(self.shutdown_timeout / 2, self.leave())
             .await

@@ -6,7 +6,9 @@ use std::time::Duration;
 use alluvium_cache::log::Logs;
 use alluvium_cache::metrics::SegmentCacheMetrics;
 use alluvium_cache::segment_cache::{DiskConfig, SegmentCache, SegmentCacheConfig};
-use alluvium_common::object_store::{ObjectStore, StoreComponents, StoreMetrics, StoreSettings};
+use alluvium_common::object_store::{
+    ObjectStore, OpenedStore, StoreComponents, StoreMetrics, StoreSettings,
+};
 use alluvium_metadata::session::Session;
 use alluvium_query::fetch::session::SessionConfig;
 use alluvium_query::fetch::{FetchConfig, Fetcher, Replicas};
@@ -32,7 +34,7 @@ pub struct Objects {
 }
 
 /// Opens the object store, and refuses one that cannot be used, saying why.
-pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Objects> {
+pub async fn open_store(basics: &Basics, folder: &DataFolder) -> anyhow::Result<OpenedStore> {
     let config = &basics.loaded.config;
     let url = match &config.object_store {
         Some(url) => url.clone(),
@@ -46,6 +48,13 @@ pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Object
             .await?;
     let report = opened.probe(&*basics.random, PROBE_TIME).await?;
     debug!(?report, "the object store is usable");
+    Ok(opened)
+}
+
+/// The same with its cache.
+pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Objects> {
+    let opened = open_store(basics, folder).await?;
+    let config = &basics.loaded.config;
     let cache_config = SegmentCacheConfig {
         page_memory_bytes: config.cache_memory_bytes.as_usize() / 2,
         block_memory_bytes: config.cache_memory_bytes.as_usize() / 2,

@@ -88,7 +88,7 @@ impl BucketTrouble {
     ];
 }
 
-/// One thing that goes wrong for a while. Brokers are named by number, from 1.
+/// One thing that goes wrong for a while. Brokers are named by number, from 1, and so are processes that compact only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL; started again when it is over.
@@ -97,6 +97,14 @@ pub enum Fault {
     Stop(usize),
     /// SIGSTOP, then SIGCONT.
     Freeze(usize),
+    /// SIGKILL for a process that compacts only.
+    KillCompactor(usize),
+    /// SIGTERM for one.
+    StopCompactor(usize),
+    /// SIGSTOP for one, then SIGCONT.
+    FreezeCompactor(usize),
+    /// A link of one fails.
+    CutCompactor(usize, Link, Cut),
     /// A link of a broker fails.
     Cut(usize, Link, Cut),
     /// The disk of a broker is full.
@@ -118,6 +126,8 @@ pub enum Fault {
 pub enum Subject {
     /// The process of a broker.
     Process(usize),
+    /// The process of a compactor, or a link of it.
+    Compactor(usize),
     /// A link of a broker.
     Link(usize, Link),
     /// The disk of a broker.
@@ -137,6 +147,10 @@ impl Fault {
             Self::Kill(number) | Self::Stop(number) | Self::Freeze(number) => {
                 Subject::Process(number)
             }
+            Self::KillCompactor(number)
+            | Self::StopCompactor(number)
+            | Self::FreezeCompactor(number)
+            | Self::CutCompactor(number, ..) => Subject::Compactor(number),
             Self::Cut(number, link, _) => Subject::Link(number, link),
             Self::FullDisk(number) => Subject::Disk(number),
             Self::Join => Subject::Brokers,
@@ -152,6 +166,12 @@ impl fmt::Display for Fault {
             Self::Kill(number) => write!(f, "kill {number}"),
             Self::Stop(number) => write!(f, "stop {number}"),
             Self::Freeze(number) => write!(f, "freeze {number}"),
+            Self::KillCompactor(number) => write!(f, "kill compactor {number}"),
+            Self::StopCompactor(number) => write!(f, "stop compactor {number}"),
+            Self::FreezeCompactor(number) => write!(f, "freeze compactor {number}"),
+            Self::CutCompactor(number, link, cut) => {
+                write!(f, "{link:?} of compactor {number}: {cut:?}")
+            }
             Self::Cut(number, link, cut) => write!(f, "{link:?} of {number}: {cut:?}"),
             Self::FullDisk(number) => write!(f, "full disk {number}"),
             Self::Join => f.write_str("join"),
@@ -170,6 +190,12 @@ impl Cluster {
             Fault::Kill(number) => self.node(number).kill(),
             Fault::Stop(number) => self.node(number).ask_to_stop(),
             Fault::Freeze(number) => self.node(number).freeze(),
+            Fault::KillCompactor(number) => self.worker(number).kill(),
+            Fault::StopCompactor(number) => self.worker(number).ask_to_stop(),
+            Fault::FreezeCompactor(number) => self.worker(number).freeze(),
+            Fault::CutCompactor(number, link, cut) => {
+                self.worker(number).set_link(link, cut.link());
+            }
             Fault::Cut(number, link, cut) => self.node(number).set_link(link, cut.link()),
             Fault::FullDisk(number) => {
                 // Without the right to mount there is no small disk, and nothing happens.
@@ -195,6 +221,13 @@ impl Cluster {
         match fault {
             Fault::Kill(number) | Fault::Stop(number) => self.node(number).revive(),
             Fault::Freeze(number) => self.node(number).thaw(),
+            Fault::KillCompactor(number) | Fault::StopCompactor(number) => {
+                self.worker(number).revive();
+            }
+            Fault::FreezeCompactor(number) => self.worker(number).thaw(),
+            Fault::CutCompactor(number, link, _) => {
+                self.worker(number).set_link(link, proxy::Link::PASS);
+            }
             Fault::Cut(number, link, _) => self.node(number).set_link(link, proxy::Link::PASS),
             Fault::FullDisk(number) => self.node(number).free_disk(),
             Fault::Join => {}

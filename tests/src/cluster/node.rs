@@ -1,4 +1,4 @@
-//! One broker of a cluster and its links.
+//! One broker of a cluster, or a process that compacts only, and its links.
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -35,6 +35,30 @@ pub enum Link {
     Bucket,
 }
 
+/// What a process of a cluster does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A broker that compacts too.
+    Both,
+    /// A broker that does not.
+    Broker,
+    /// No broker.
+    Compactor,
+}
+
+impl Kind {
+    fn roles(self) -> &'static str {
+        match self {
+            Self::Both => "broker,compactor,query",
+            Self::Broker => "broker",
+            Self::Compactor => "compactor",
+        }
+    }
+}
+
+/// Added to the numbers of processes that compact only, which brokers must not have.
+const COMPACTOR_IDS: usize = 100;
+
 /// What its process should be doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -43,10 +67,11 @@ enum Wanted {
     Frozen,
 }
 
-/// A broker and the proxies around it.
+/// A process and the proxies around it.
 #[derive(Debug)]
 pub struct Node {
     number: usize,
+    kind: Kind,
     broker: Broker,
     wanted: Wanted,
     ended_by_itself: usize,
@@ -60,6 +85,7 @@ pub struct Node {
 impl Node {
     pub(super) async fn start(
         number: usize,
+        kind: Kind,
         folder: &Path,
         setup: &Setup,
         etcd: &EtcdCluster,
@@ -83,12 +109,13 @@ impl Node {
             .s3(s3, prefix)
             .environment("AWS_ENDPOINT_URL", format!("http://{}", bucket.endpoint()))
             .set("metadata", format!("etcd://{}", endpoints.join(",")))
-            .set("broker.id", number)
+            .set("broker.id", id(number, kind))
+            .set("roles", kind.roles())
             .set("rack", rack(number))
             .prepare();
         let clients = Proxy::start(&broker.endpoint().to_string()).await;
         broker.set("advertised.listener", clients.endpoint());
-        let peers = match setup.rpc {
+        let peers = match setup.rpc && kind != Kind::Compactor {
             true => Some(rpc(&mut broker).await),
             false => None,
         };
@@ -100,6 +127,7 @@ impl Node {
         broker.spawn();
         Self {
             number,
+            kind,
             broker,
             wanted: Wanted::Up,
             ended_by_itself: 0,
@@ -114,6 +142,19 @@ impl Node {
     /// Its number.
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// Its number in the cluster: `broker.id`.
+    pub fn id(&self) -> usize {
+        id(self.number, self.kind)
+    }
+
+    /// What it is called in this test.
+    pub fn name(&self) -> String {
+        match self.kind {
+            Kind::Compactor => format!("compactor {}", self.number),
+            Kind::Both | Kind::Broker => format!("broker {}", self.number),
+        }
     }
 
     /// Its process.
@@ -225,6 +266,13 @@ impl Node {
 
     pub(super) fn ended_by_itself(&self) -> usize {
         self.ended_by_itself
+    }
+}
+
+fn id(number: usize, kind: Kind) -> usize {
+    match kind {
+        Kind::Compactor => COMPACTOR_IDS + number,
+        Kind::Both | Kind::Broker => number,
     }
 }
 

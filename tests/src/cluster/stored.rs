@@ -14,13 +14,10 @@ use alluvium_segment::footer::Footer;
 use alluvium_segment::manifest::Manifest;
 use alluvium_segment::object_key::ObjectKey;
 
-use super::{Cluster, PREFIX};
+use super::{CLUSTER, Cluster, PREFIX};
 use crate::history::Partition;
 use crate::history::stored::{Span, Stored, StoredCommit, StoredPartition};
 use crate::s3::S3Server;
-
-/// Name of the brokers' cluster: the default.
-const CLUSTER: &str = "alluvium";
 
 /// Pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);

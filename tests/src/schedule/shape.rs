@@ -26,6 +26,8 @@ pub enum Kind {
     Cut(Link),
     /// A disk is full.
     FullDisk,
+    /// A process that compacts only is killed, stopped, frozen or cut off.
+    Compactor,
     /// A broker joins.
     Join,
     /// etcd's leader dies or hangs, or all of it hangs.
@@ -53,6 +55,8 @@ impl Kind {
 pub struct Shape {
     /// Brokers, numbered from 1.
     pub brokers: usize,
+    /// Processes that compact only, numbered from 1: at least one where [`Kind::Compactor`] is to happen.
+    pub compactors: usize,
     /// Members of etcd.
     pub etcd_members: usize,
     /// No burst begins later.
@@ -75,6 +79,7 @@ impl Shape {
         let ms = Duration::from_millis;
         Self {
             brokers,
+            compactors: 0,
             etcd_members: 1,
             length: Duration::from_secs(30),
             quiet: ms(1_500)..ms(4_000),
@@ -155,6 +160,7 @@ impl Maker<'_> {
             Kind::Stop => Fault::Stop(broker),
             Kind::Freeze => Fault::Freeze(broker),
             Kind::Cut(link) => Fault::Cut(broker, link, self.pick(&Cut::ALL)),
+            Kind::Compactor => self.of_compactor(),
             Kind::FullDisk => Fault::FullDisk(broker),
             Kind::Join => Fault::Join,
             Kind::Etcd if self.shape.etcd_members == 1 => {
@@ -167,5 +173,16 @@ impl Maker<'_> {
             ]),
             Kind::Bucket => Fault::Bucket(self.pick(&BucketTrouble::ALL)),
         }
+    }
+
+    fn of_compactor(&self) -> Fault {
+        let compactor = 1 + self.random.below(self.shape.compactors as u64) as usize;
+        let link = self.pick(&[Link::Etcd, Link::Bucket]);
+        self.pick(&[
+            Fault::KillCompactor(compactor),
+            Fault::StopCompactor(compactor),
+            Fault::FreezeCompactor(compactor),
+            Fault::CutCompactor(compactor, link, self.pick(&Cut::ALL)),
+        ])
     }
 }

@@ -1,6 +1,7 @@
 //! Clusters under load while brokers, etcd, the bucket and the network between them fail: what was acknowledged is read
 //! back once, in order, where the producer was told, by whichever broker; and everything goes on after the faults.
 
+mod compactors;
 mod faults;
 mod random;
 

@@ -25,6 +25,7 @@ async fn survives(name: &'static str, class: &'static str, setup: Setup, kinds: 
         let load = LoadOptions::of(class, *seed);
         let shape = Shape {
             etcd_members: setup.etcd_members,
+            compactors: setup.compactors,
             length: if is_soak { LENGTH_OF_A_SOAK } else { LENGTH },
             kinds: [kinds, &among_brokers(setup.rpc)].concat(),
             ..Shape::new(brokers())
@@ -74,6 +75,23 @@ async fn local_survives_faults() {
         ..setup()
     };
     survives("local", "local", setup, &kinds).await;
+}
+
+/// Brokers that do not compact, and processes that do nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn object_with_compactors_apart_survives_faults() {
+    if skipped() {
+        return;
+    }
+    let kinds = [
+        Kind::Compactor,
+        Kind::Kill,
+        Kind::Stop,
+        Kind::Etcd,
+        Kind::Bucket,
+    ];
+    let setup = setup().compactors(2);
+    survives("object, compactors apart", "object", setup, &kinds).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -91,6 +91,7 @@ fn broker_record() -> BrokerRecord {
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: alluvium_metadata::model::Roles::broker(),
     }
 }
 

@@ -75,6 +75,7 @@ impl World {
             started_ms: 0,
             rpc: None,
             draining: false,
+            roles: alluvium_metadata::model::Roles::broker(),
         };
         let ttl = Duration::from_secs(60);
         let session = Session::open(Arc::clone(&store), &keys, &record, ttl).await;

@@ -331,6 +331,7 @@ async fn open_session(store: &Arc<dyn MetadataStore>, keys: &Keys, id: i32) -> A
         started_ms: 0,
         rpc: None,
         draining: false,
+        roles: alluvium_metadata::model::Roles::broker(),
     };
     let opened = Session::open(Arc::clone(store), keys, &record, TTL).await;
     Arc::new(opened.expect("session"))

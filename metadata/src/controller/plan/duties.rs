@@ -123,7 +123,7 @@ impl<D: Duty> Planner<'_, D> {
     }
 
     fn fill(&mut self, task: &Task<D>, wish: Option<BrokerId>, unclean: bool) {
-        let gone = self.brokers.get(task.leader).is_none();
+        let gone = !self.brokers.has_session(task.leader);
         if gone && (self.now.expected)(task.leader) {
             return self.wait(task, Until::LeaderStarts);
         }
@@ -141,9 +141,9 @@ impl<D: Duty> Planner<'_, D> {
     }
 
     fn push_assignment(&mut self, task: &Task<D>, to: BrokerId, unclean: bool) {
-        let because = match self.brokers.get(task.leader) {
-            None => Because::Gone,
-            Some(_) => Because::NotOpened,
+        let because = match self.brokers.has_session(task.leader) {
+            false => Because::Gone,
+            true => Because::NotOpened,
         };
         self.plan.assignments.push(Assignment {
             duty: task.duty,

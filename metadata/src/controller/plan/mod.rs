@@ -93,7 +93,7 @@ pub struct Assignment<D> {
 pub enum Because {
     /// Its leader's session is over. To be written only while that is so (F2).
     Gone,
-    /// Its leader lives and has not taken it up. To do so it would have to write the record, so that it is enough if
+    /// Its leader has a session and has not taken it up. To do so it would have to write the record, so that it is enough if
     /// nobody wrote that meanwhile: a leader whose opening comes too late learns so from its own comparison.
     NotOpened,
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::controller::placement::Duty;
-use crate::controller::testing::{Drawing, broker, folder, id, opened, topic, tp};
+use crate::controller::testing::{Drawing, broker, folder, id, opened, topic, tp, worker};
 use crate::model::PartitionRecord;
 
 /// As things are long after everything started.
@@ -149,6 +149,34 @@ fn a_leader_that_came_back_keeps_its_partitions() {
     let placed = drawing.picture.partitions.get(tp(1, 0)).unwrap();
     assert_eq!(placed.serving(&drawing.picture.brokers), None);
     assert_eq!(planned(&drawing), nothing());
+}
+
+#[test]
+fn a_process_that_only_compacts_is_given_nothing() {
+    let mut drawing = Drawing::of(2);
+    drawing.broker(worker(3));
+    drawing.served(1, [1, 1, 1, 2, 2, 2]);
+    assert_eq!(planned(&drawing), nothing(), "two brokers are even");
+    drawing.served(2, [9, 9]);
+    let plan = planned(&drawing);
+    let to: BTreeSet<_> = plan.assignments.iter().map(|a| a.to.0).collect();
+    assert_eq!(to, [1, 2].into());
+}
+
+/// Its session stands, so nothing may rely on there being none (F2); it will never open them, so nobody waits for it.
+#[test]
+fn partitions_of_a_broker_that_came_back_to_compact_only_go_to_others() {
+    let mut drawing = Drawing::of(2);
+    drawing.served(1, [1, 2]);
+    drawing.logged(tp(1, 1), 2);
+    drawing.broker(worker(2));
+    let log = Until::WriteAheadLog(WalHolder(folder(2)));
+    let plan = planned(&drawing);
+    assert_eq!(plan.waiting, [waits(tp(1, 1), 2, log)]);
+    drawing.edit(tp(1, 1), |record| record.wal = None);
+    let plan = planned(&drawing);
+    let expected = assigned(tp(1, 1), 2, 1, Because::NotOpened);
+    assert_eq!((plan.assignments, plan.waiting), (vec![expected], vec![]));
 }
 
 #[test]

@@ -64,6 +64,7 @@ impl Cluster {
             started_ms: 0,
             rpc: None,
             draining: false,
+            roles: crate::model::Roles::broker(),
         };
         let session = Session::open(self.store.clone(), &self.keys, &record, SESSION).await;
         Arc::new(session.expect("opens"))
