@@ -10,7 +10,7 @@
 //! /alluvium/<cluster>/placement/drains/<broker id>                  a broker that shall lead nothing     | what every
 //! /alluvium/<cluster>/placement/groups/<shard>                      which broker coordinates it          |
 //! /alluvium/<cluster>/producer-ids                                  next block of producer ids           | broker watches
-//! /alluvium/<cluster>/sessions/<broker id>                          session of a broker, under a lease   |
+//! /alluvium/<cluster>/sessions/<broker id>                          session of a process, under a lease  |
 //! /alluvium/<cluster>/topics/<name>                                 topic id, partition count, settings -+
 //! ```
 //!

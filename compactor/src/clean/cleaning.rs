@@ -94,7 +94,7 @@ impl Cleaning {
             Stage::Write(writing) => writing,
             Stage::Cover(mut pass) => {
                 let with = CoverSeams {
-                    objects: &job.manifest.with.objects,
+                    objects: &job.output.objects,
                     threads: job.threads,
                     metrics: &job.manifest.with.metrics.clean,
                 };

@@ -12,11 +12,11 @@ use alluvium_common::offset::Offset;
 use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::manifest::{Manifest, SpanEntry, TableEntry};
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 
 use super::map::OffsetMap;
 use super::metrics::CleanMetrics;
 use super::plan::Dirt;
+use crate::pace::PacedObjects;
 use crate::publish::PublishError;
 use crate::rewrite::{KeyStep, Source};
 
@@ -29,7 +29,7 @@ const STEP_BYTES: u64 = 8 << 20;
 /// What to read with.
 pub struct CoverSeams<'a> {
     /// The bucket.
-    pub objects: &'a Arc<dyn ObjectStore>,
+    pub objects: &'a PacedObjects,
     /// Where keys are decoded.
     pub threads: &'a BackgroundThreads,
     /// What is counted.
@@ -110,8 +110,8 @@ impl Pass {
         });
         let count = taken.count();
         let opened = self.pending.drain(..count).map(|table| {
-            let objects = Arc::clone(with.objects);
-            async move { Source::open(&*objects, table).await }
+            let objects = with.objects.clone();
+            async move { Source::open(&objects, table).await }
         });
         let opened: Vec<_> = opened.collect();
         let mut opened = futures::stream::iter(opened).buffered(READS_PARALLEL);
@@ -179,8 +179,8 @@ impl Pass {
         let reads = steps(source, first..stripes.end)
             .into_iter()
             .map(|stripes| {
-                let (objects, source) = (Arc::clone(with.objects), source.clone());
-                async move { source.read_keys(&*objects, stripes).await }
+                let (objects, source) = (with.objects.clone(), source.clone());
+                async move { source.read_keys(&objects, stripes).await }
             });
         let mut reads = futures::stream::iter(reads).buffered(READS_PARALLEL);
         while let Some(step) = reads.try_next().await? {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use alluvium_segment::FormatError;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 
 use super::steps::{Step, WantedBlock};
-use crate::fold::{ReadError, checked};
+use crate::fold::ReadError;
+use crate::pace::PacedObjects;
 
 /// GETs of one step at the same time: enough to hide the latency of a bucket.
 const GETS_PARALLEL_MAX: usize = 8;
@@ -28,12 +28,12 @@ impl FetchedStep {
     }
 }
 
-/// Reads a step. What is damaged is read once more.
-pub async fn fetch(objects: Arc<dyn ObjectStore>, step: Step) -> Result<FetchedStep, ReadError> {
+/// Reads a step, when there is time for it. What is damaged is read once more.
+pub async fn fetch(objects: PacedObjects, step: Step) -> Result<FetchedStep, ReadError> {
     let blocks = Arc::new(step.blocks);
     let fetches = step.fetches.into_iter().enumerate();
     let fetches = fetches.map(|(number, fetch)| {
-        let (objects, blocks) = (Arc::clone(&objects), Arc::clone(&blocks));
+        let (objects, blocks) = (objects.clone(), Arc::clone(&blocks));
         async move {
             let verified = |piece: Bytes| {
                 let of_piece = blocks.iter().filter(|wanted| wanted.place.0 == number);
@@ -42,7 +42,9 @@ pub async fn fetch(objects: Arc<dyn ObjectStore>, step: Step) -> Result<FetchedS
                 Ok(piece)
             };
             let key = &fetch.segment.object_key;
-            checked(&*objects, key, fetch.positions.clone(), verified).await
+            objects
+                .checked(key, fetch.positions.clone(), verified)
+                .await
         }
     });
     let pieces = futures::stream::iter(fetches).buffered(GETS_PARALLEL_MAX);

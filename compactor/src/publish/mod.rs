@@ -60,6 +60,7 @@ use tracing::{error, info, warn};
 
 use crate::clean::{CleanOptions, Cleaner};
 use crate::manifests::read_manifest;
+use crate::pace::{Pace, PacedObjects};
 use crate::reclaim::Graves;
 use crate::topic_manifest::TopicManifest;
 use backlog::{Backlog, Sources};
@@ -98,6 +99,8 @@ pub struct PublishSeams {
     pub view: Arc<ClusterView>,
     /// The bucket.
     pub objects: Arc<dyn ObjectStore>,
+    /// How fast what is published, cleaned and joined is read from it and written to it.
+    pub pace: Arc<Pace>,
     /// Where what nothing names any more goes.
     pub graves: Arc<Graves>,
     /// For dates and ages.
@@ -106,6 +109,16 @@ pub struct PublishSeams {
     pub random: SharedRandom,
     /// What is counted.
     pub metrics: PublishMetrics,
+}
+
+impl PublishSeams {
+    /// The bucket, for what is read and written by the mebibyte.
+    fn paced(&self) -> PacedObjects {
+        PacedObjects {
+            objects: Arc::clone(&self.objects),
+            pace: Arc::clone(&self.pace),
+        }
+    }
 }
 
 /// How to publish.

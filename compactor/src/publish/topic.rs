@@ -45,7 +45,7 @@ pub fn output_seams<'a>(
     topic_id: TopicId,
 ) -> TableOutputSeams<'a> {
     TableOutputSeams {
-        objects: &with.objects,
+        objects: with.paced(),
         threads,
         random: &with.random,
         metrics: &with.metrics,
@@ -99,10 +99,10 @@ impl TopicJob<'_> {
         steps: Vec<Step>,
         output: &mut TableOutput<'_>,
     ) -> Result<(), PublishError> {
-        let objects = Arc::clone(&self.with.objects);
+        let objects = self.with.paced();
         let fetches = steps
             .into_iter()
-            .map(move |step| fetch(Arc::clone(&objects), step));
+            .map(move |step| fetch(objects.clone(), step));
         let mut fetched = futures::stream::iter(fetches).buffered(STEPS_PARALLEL);
         while let Some(step) = fetched.try_next().await? {
             output.write(move |builder| write(builder, &step)).await?;

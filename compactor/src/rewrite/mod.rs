@@ -18,8 +18,8 @@ use alluvium_segment::manifest::{ManifestContent, TableEntry};
 use alluvium_segment::record_batch::Record;
 use alluvium_table::{TableError, TableOptions};
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 
+use crate::pace::PacedObjects;
 use crate::publish::PublishError;
 use crate::tables::{TableBuilder, TableOutput, TableOutputSeams};
 use source::ReadStep;
@@ -48,7 +48,7 @@ pub async fn rewrite(
     tables: &[Arc<TableEntry>],
     keep: &Keep,
 ) -> Result<Vec<TableEntry>, PublishError> {
-    let objects = Arc::clone(seams.objects);
+    let objects = seams.objects.clone();
     let sources = open(&objects, tables).await?;
     let options = TableOptions {
         raw_headers: sources.iter().any(|source| source.file.has_raw_headers()),
@@ -60,14 +60,14 @@ pub async fn rewrite(
 }
 
 async fn write_all(
-    objects: &Arc<dyn ObjectStore>,
+    objects: &PacedObjects,
     sources: &[Source],
     output: &mut TableOutput<'_>,
     keep: &Keep,
 ) -> Result<(), PublishError> {
     let reads = steps(sources).into_iter().map(|step| {
-        let (objects, source) = (Arc::clone(objects), sources[step.source].clone());
-        async move { source.read(&*objects, step).await }
+        let (objects, source) = (objects.clone(), sources[step.source].clone());
+        async move { source.read(&objects, step).await }
     });
     let mut reads = futures::stream::iter(reads).buffered(STEPS_PARALLEL);
     while let Some(step) = reads.try_next().await? {
@@ -80,12 +80,12 @@ async fn write_all(
 }
 
 async fn open(
-    objects: &Arc<dyn ObjectStore>,
+    objects: &PacedObjects,
     tables: &[Arc<TableEntry>],
 ) -> Result<Vec<Source>, PublishError> {
     let opened = tables.iter().cloned().map(|table| {
-        let objects = Arc::clone(objects);
-        async move { Source::open(&*objects, table).await }
+        let objects = objects.clone();
+        async move { Source::open(&objects, table).await }
     });
     let opened = futures::stream::iter(opened).buffered(STEPS_PARALLEL);
     Ok(opened.try_collect().await?)

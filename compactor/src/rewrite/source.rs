@@ -11,10 +11,10 @@ use alluvium_segment::record_batch::{Codec, Record, TimestampType};
 use alluvium_table::{TableError, TableFile, TableRef};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 
 use super::steps::RewriteStep;
-use crate::fold::{ReadError, checked};
+use crate::fold::ReadError;
+use crate::pace::PacedObjects;
 use crate::publish::PublishError;
 
 /// A file up to this size is read with one GET and held until all is done: as many as are joined fit into memory.
@@ -46,10 +46,7 @@ impl Source {
     }
 
     /// Reads the tail, or all of a small file.
-    pub async fn open(
-        objects: &dyn ObjectStore,
-        entry: Arc<TableEntry>,
-    ) -> Result<Self, ReadError> {
+    pub async fn open(objects: &PacedObjects, entry: Arc<TableEntry>) -> Result<Self, ReadError> {
         let reference = TableRef {
             size_bytes: entry.size_bytes,
             tail_length: entry.tail_length,
@@ -67,7 +64,7 @@ impl Source {
             let file = TableFile::open(&reference, tail).map_err(format_error)?;
             Ok((Arc::new(file), bytes))
         };
-        let (file, bytes) = checked(objects, &entry.object_key, read, open).await?;
+        let (file, bytes) = objects.checked(&entry.object_key, read, open).await?;
         Ok(Self {
             whole: is_small.then_some(bytes),
             file,
@@ -91,7 +88,7 @@ impl Source {
     /// Reads what a step needs.
     pub async fn read(
         self,
-        objects: &dyn ObjectStore,
+        objects: &PacedObjects,
         step: RewriteStep,
     ) -> Result<ReadStep, ReadError> {
         let ranges = step.stripes.clone().flat_map(|n| self.file.ranges(n));
@@ -105,7 +102,7 @@ impl Source {
     /// Reads the keys of some stripes.
     pub async fn read_keys(
         self,
-        objects: &dyn ObjectStore,
+        objects: &PacedObjects,
         stripes: Range<usize>,
     ) -> Result<KeyStep, ReadError> {
         let ranges = stripes.clone().flat_map(|n| self.file.key_ranges(n));
@@ -118,7 +115,7 @@ impl Source {
 
     async fn pieces(
         &self,
-        objects: &dyn ObjectStore,
+        objects: &PacedObjects,
         ranges: impl Iterator<Item = Range<u64>>,
     ) -> Result<Pieces, ReadError> {
         if let Some(whole) = &self.whole {
@@ -127,7 +124,7 @@ impl Source {
         let key = &self.entry.object_key;
         let read = merged(ranges).into_iter().map(|range| async move {
             let start = range.start;
-            let bytes = checked(objects, key, range, Ok).await?;
+            let bytes = objects.checked(key, range, Ok).await?;
             Ok::<_, ReadError>((start, bytes))
         });
         let read = futures::stream::iter(read).buffered(GETS_PARALLEL_MAX);

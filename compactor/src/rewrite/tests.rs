@@ -10,12 +10,13 @@ use alluvium_table::TableFile;
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use uuid::Uuid;
 
 use super::join::run_to_join;
 use super::*;
 use crate::fold::ReadError;
+use crate::pace::Pace;
 use crate::publish::PublishMetrics;
 use crate::tables::PART_BYTES;
 
@@ -53,9 +54,16 @@ fn offset(value: i64) -> Offset {
 }
 
 impl World {
+    fn paced(&self) -> PacedObjects {
+        PacedObjects {
+            objects: Arc::clone(&self.objects),
+            pace: Pace::unlimited(),
+        }
+    }
+
     fn seams(&self, table_bytes: u64) -> TableOutputSeams<'_> {
         TableOutputSeams {
-            objects: &self.objects,
+            objects: self.paced(),
             threads: &self.threads,
             random: &self.random,
             metrics: &self.metrics,
@@ -119,7 +127,7 @@ impl World {
     }
 
     async fn rows(&self, table: &TableEntry) -> Vec<Row> {
-        let source = Source::open(&*self.objects, Arc::new(table.clone())).await;
+        let source = Source::open(&self.paced(), Arc::new(table.clone())).await;
         let source = source.expect("whole");
         let path = Path::from(table.object_key.as_str());
         let got = self.objects.get(&path).await.expect("there");

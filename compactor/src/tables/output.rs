@@ -1,7 +1,5 @@
 //! Table files on their way into the bucket.
 
-use std::sync::Arc;
-
 use alluvium_common::background::BackgroundThreads;
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::rand::SharedRandom;
@@ -9,17 +7,17 @@ use alluvium_common::topic::TopicId;
 use alluvium_segment::manifest::TableEntry;
 use alluvium_segment::object_key::{ObjectKey, SegmentName, TableName};
 use alluvium_table::TableOptions;
-use object_store::ObjectStore;
 
 use super::TableBuilder;
 use super::entry::table_entry;
 use super::upload::TableUpload;
+use crate::pace::PacedObjects;
 use crate::publish::{PublishError, PublishMetrics};
 
 /// What table files are written with.
 pub struct TableOutputSeams<'a> {
     /// The bucket.
-    pub objects: &'a Arc<dyn ObjectStore>,
+    pub objects: PacedObjects,
     /// Where rows are made.
     pub threads: &'a BackgroundThreads,
     /// For names.
@@ -132,5 +130,5 @@ fn begin(with: &TableOutputSeams<'_>) -> TableUpload {
             id: with.random.uuid(),
         },
     };
-    TableUpload::new(with.objects, ObjectKey::table(&name), with.part_bytes)
+    TableUpload::new(&with.objects, ObjectKey::table(&name), with.part_bytes)
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use alluvium_segment::object_key::ObjectKey;
 use bytes::Bytes;
-use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use tokio::io::AsyncWriteExt;
 
+use crate::pace::{Pace, PacedObjects};
 use crate::publish::PublishError;
 
 /// A smaller file is one PUT, a larger one is put in parts of this size.
@@ -26,17 +26,19 @@ const PART_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct TableUpload {
     key: ObjectKey,
     writer: BufWriter,
+    pace: Arc<Pace>,
     /// It was given up or is being completed: the writer takes nothing more, and panics when it is asked to.
     is_over: bool,
 }
 
 impl TableUpload {
     /// Begins. A file smaller than `part_bytes` is one PUT, a larger one is put in parts of that size.
-    pub fn new(objects: &Arc<dyn ObjectStore>, key: ObjectKey, part_bytes: usize) -> Self {
+    pub fn new(objects: &PacedObjects, key: ObjectKey, part_bytes: usize) -> Self {
         let path = Path::from(key.as_str());
-        let writer = BufWriter::with_capacity(Arc::clone(objects), path, part_bytes);
+        let writer = BufWriter::with_capacity(Arc::clone(&objects.objects), path, part_bytes);
         Self {
             writer: writer.with_max_concurrency(PARTS_PARALLEL_MAX),
+            pace: Arc::clone(&objects.pace),
             key,
             is_over: false,
         }
@@ -47,9 +49,10 @@ impl TableUpload {
         &self.key
     }
 
-    /// Adds the next bytes.
+    /// Adds the next bytes, when there is time for them.
     pub async fn put(&mut self, chunks: Vec<Bytes>) -> Result<(), PublishError> {
         for chunk in chunks {
+            self.pace.take(chunk.len() as u64).await;
             let put = tokio::time::timeout(PART_TIMEOUT, self.writer.put(chunk)).await;
             let put = put.unwrap_or_else(|_| Err(timed_out()));
             if let Err(error) = put {

@@ -64,6 +64,7 @@ pub(super) struct Driver {
     config: PipelineConfig,
     seams: DriverSeams,
     progress: watch::Sender<Progress>,
+    uploads_lag: watch::Sender<bool>,
     bucket: TokenBucket,
     /// Sealed and not committed, by sequence.
     live: BTreeMap<u64, Arc<SealedSegment>>,
@@ -92,6 +93,7 @@ impl Driver {
         config: PipelineConfig,
         seams: DriverSeams,
         progress: watch::Sender<Progress>,
+        uploads_lag: watch::Sender<bool>,
         first_sequence: u64,
     ) -> Self {
         let now = Instant::now();
@@ -107,6 +109,7 @@ impl Driver {
             config,
             seams,
             progress,
+            uploads_lag,
         }
     }
 
@@ -148,6 +151,7 @@ impl Driver {
         self.start_commit();
         self.expire_producers(now);
         self.update_gate_and_gauges();
+        self.tell_of_lag();
         seal_again_at
     }
 
@@ -306,6 +310,15 @@ impl Driver {
             .metrics
             .wal_bytes
             .set(i64::try_from(wal_bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Uploads lag when the last one failed, or when one waits for others.
+    fn tell_of_lag(&self) {
+        let lags = self.queue.failures_in_a_row() > 0 || self.queue.len() > 0;
+        self.uploads_lag.send_if_modified(|told| {
+            let before = std::mem::replace(told, lags);
+            before != lags
+        });
     }
 
     async fn next_event(

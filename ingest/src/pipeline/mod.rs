@@ -84,6 +84,7 @@ pub struct Pipeline {
     logs: Arc<Logs>,
     partitions: Arc<Partitions>,
     progress: watch::Receiver<Progress>,
+    uploads_lag: watch::Receiver<bool>,
     driver: Mutex<Option<tokio::task::JoinHandle<()>>>,
     stop: Arc<tokio::sync::Notify>,
 }
@@ -143,6 +144,7 @@ impl Pipeline {
             encoders: Encoders::new(config.encode_in_background),
         });
         let (progress_sender, progress) = watch::channel(Progress::default());
+        let (lag_sender, uploads_lag) = watch::channel(false);
         let stop = Arc::new(tokio::sync::Notify::new());
         let partitions = Arc::new(Partitions::default());
         let driver = Driver::new(
@@ -157,6 +159,7 @@ impl Pipeline {
                 stop: Arc::clone(&stop),
             },
             progress_sender,
+            lag_sender,
             first_sequence,
         );
         let handle = tokio::spawn(driver.run());
@@ -165,6 +168,7 @@ impl Pipeline {
             logs: seams.logs,
             partitions,
             progress,
+            uploads_lag,
             driver: Mutex::new(Some(handle)),
             stop,
         })
@@ -346,6 +350,12 @@ impl Pipeline {
             // It panics only if it has a bug, which was logged then.
             let _ = driver.await;
         }
+    }
+
+    /// Whether uploads lag behind now, because they fail or because there are more of them than may be under way: then
+    /// what else uses the bucket should step back.
+    pub fn uploads_lag(&self) -> watch::Receiver<bool> {
+        self.uploads_lag.clone()
     }
 
     /// A glance at the state.

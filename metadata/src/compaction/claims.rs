@@ -23,7 +23,7 @@ pub fn shards_of(me: BrokerId, compactors: &BTreeSet<BrokerId>) -> Vec<Compactio
     let fair = (super::COMPACTION_SHARDS as usize).div_ceil(count);
     let mut mine = Vec::new();
     for shard in CompactionShard::all() {
-        // Everybody sees the same brokers, so everybody comes to the same division.
+        // Everybody sees the same processes, so everybody comes to the same division.
         let free = (0..compactors.len()).filter(|at| taken[*at] < fair);
         let Some(at) = free.max_by_key(|at| weight(compactors[*at], shard)) else {
             return mine;
@@ -43,7 +43,7 @@ fn weight(broker_id: BrokerId, shard: CompactionShard) -> u32 {
     crc32c::crc32c(&bytes)
 }
 
-/// Claims shards on behalf of one broker session.
+/// Claims shards on behalf of one session.
 #[derive(Debug, Clone)]
 pub struct Claims {
     holder: KeyHolder,
@@ -64,7 +64,7 @@ impl Claims {
         }
     }
 
-    /// Says that this broker compacts: from now on, for as long as its session lasts, it has its part of the shards.
+    /// Says that this process compacts: from now on, for as long as its session lasts, it has its part of the shards.
     ///
     /// # Errors
     /// The session is over, or the store failed.

@@ -7,7 +7,7 @@ use alluvium_common::topic::TopicId;
 /// Compaction shards of a cluster: more than there will be compactors for long, and few keys.
 pub const COMPACTION_SHARDS: u32 = 16;
 
-/// One part of a cluster's topics, compacted by one broker at a time.
+/// One part of a cluster's topics, compacted by one process at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CompactionShard(u32);
 

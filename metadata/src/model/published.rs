@@ -43,11 +43,11 @@ impl StoredRecord for PublishedRecord {
     const VERSION: u8 = 1;
 }
 
-/// The broker that compacts the topics of one shard, under the lease of its session. The revision that created the key
+/// The process that compacts the topics of one shard, under the lease of its session. The revision that created the key
 /// is the epoch of its claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRecord {
-    /// The broker.
+    /// The process.
     #[serde(with = "super::broker::broker_id")]
     pub broker_id: BrokerId,
 }

@@ -196,6 +196,14 @@ settings! {
     /// bytes.
     "publish.zstd.level" publish_zstd_level: u32 = 1;
 
+    /// Bytes a second that this process reads from and writes to object storage to publish, clean and join, both counted
+    /// together, as in Kafka's log.cleaner.io.max.bytes.per.second. Less leaves more of the network and of the bucket to
+    /// producers and consumers, and what is asked for with alluvium compaction run --wait comes later. Less than about twice
+    /// what producers write, compressed, divided by the number of compactors, and records wait in segments in ever greater
+    /// number. At least 1 MiB. 0: no limit, the default: how much is enough depends on the load, and while uploads of the same
+    /// process fail or wait for each other it compacts with no more than 4 MiB a second anyway.
+    "compactor.io.max.bytes.per.second" compactor_io_max_bytes_per_second: ByteSize = ByteSize(0);
+
     /// How long objects stay that nothing names any more, as Kafka has it for files: longer than any reader may have one
     /// in hand, and longer than snapshot.interval.ms, so that a restore never needs what is gone.
     "log.segment.delete.delay.ms" segment_delete_delay_ms: Millis = Millis(1_200_000);

@@ -86,6 +86,7 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Compactor> {
         basics: &basics,
         member: &member,
         objects: &objects.store,
+        uploads_lag: None,
     };
     let mut tasks = JoinSet::new();
     let publisher = compact(ground, &mut tasks)?;

@@ -14,6 +14,7 @@ use alluvium_compactor::clean::CleanOptions;
 use alluvium_compactor::fold::{FoldMetrics, Folder};
 use alluvium_compactor::log_keeper::LogKeeper;
 use alluvium_compactor::manifests::Manifests;
+use alluvium_compactor::pace::{LIMIT_MIN, Pace, PaceMetrics};
 use alluvium_compactor::publish::{
     PublishLimits, PublishMetrics, PublishOptions, PublishSeams, Publisher,
 };
@@ -33,7 +34,7 @@ use tokio::task::JoinSet;
 
 use super::Basics;
 use super::cluster::Member;
-use crate::config::Role;
+use crate::config::{ByteSize, Role};
 
 /// Commits after which the own log is looked at again: half a fold, so that few entries wait beyond what is due.
 const COMMITS_PER_LOOK: u64 = 32;
@@ -51,6 +52,8 @@ pub struct Ground<'a> {
     pub basics: &'a Basics,
     pub member: &'a Member,
     pub objects: &'a Arc<dyn ObjectStore>,
+    /// Whether uploads of this process lag behind, if it has any.
+    pub uploads_lag: Option<&'a watch::Receiver<bool>>,
 }
 
 /// What the background of a broker works on.
@@ -97,6 +100,7 @@ fn sweep(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>) {
         basics,
         member,
         objects,
+        ..
     } = duties.ground;
     let sweeper = Sweeper::new(
         (Arc::clone(&member.store), member.keys.clone()),
@@ -115,6 +119,7 @@ fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>)
         basics,
         member,
         objects,
+        ..
     } = duties.ground;
     let folder = Folder {
         store: Arc::clone(&member.store),
@@ -165,6 +170,7 @@ fn publisher(ground: Ground<'_>, graves: &Arc<Graves>) -> anyhow::Result<Publish
         basics,
         member,
         objects,
+        ..
     } = ground;
     let config = &basics.loaded.config;
     let seams = PublishSeams {
@@ -173,6 +179,7 @@ fn publisher(ground: Ground<'_>, graves: &Arc<Graves>) -> anyhow::Result<Publish
         session: Arc::clone(&member.session),
         view: Arc::clone(&member.view),
         objects: Arc::clone(objects),
+        pace: pace(ground)?,
         graves: Arc::clone(graves),
         clock: Arc::clone(&basics.clock),
         random: Arc::clone(&basics.random),
@@ -196,6 +203,25 @@ fn publisher(ground: Ground<'_>, graves: &Arc<Graves>) -> anyhow::Result<Publish
     Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")
 }
 
+/// How fast this process compacts.
+fn pace(ground: Ground<'_>) -> anyhow::Result<Arc<Pace>> {
+    let basics = ground.basics;
+    let limit = limit(basics.loaded.config.compactor_io_max_bytes_per_second)?;
+    let metrics = PaceMetrics::register(&mut basics.registry.lock());
+    Ok(Pace::new(limit, ground.uploads_lag.cloned(), metrics))
+}
+
+/// Bytes a second; `None`: as fast as can be.
+fn limit(setting: ByteSize) -> anyhow::Result<Option<u64>> {
+    match setting.0 {
+        0 => Ok(None),
+        enough if enough >= LIMIT_MIN => Ok(Some(enough)),
+        less => anyhow::bail!(
+            "compactor.io.max.bytes.per.second is 0, for no limit, or at least {LIMIT_MIN}, not {less}"
+        ),
+    }
+}
+
 fn look_after_history(duties: &Duties<'_>, tasks: &mut JoinSet<()>) {
     let Ground { basics, member, .. } = duties.ground;
     let keeper = HistoryKeeper::new(
@@ -214,6 +240,7 @@ async fn put_snapshots(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::
         basics,
         member,
         objects,
+        ..
     } = duties.ground;
     let config = &basics.loaded.config;
     let pause = config.snapshot_interval_ms.as_duration();
@@ -236,4 +263,17 @@ async fn put_snapshots(duties: &Duties<'_>, tasks: &mut JoinSet<()>) -> anyhow::
     let controller = duties.controller.clone();
     tasks.spawn(async move { keeper.run(pause, controller).await });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_none_or_enough() {
+        assert_eq!(limit(ByteSize(0)).expect("none"), None);
+        assert_eq!(limit(ByteSize(LIMIT_MIN)).expect("some"), Some(LIMIT_MIN));
+        let error = limit(ByteSize(LIMIT_MIN - 1)).expect_err("too little");
+        assert!(error.to_string().contains("at least 1048576"), "{error}");
+    }
 }

@@ -237,6 +237,7 @@ async fn start_broker(loaded: Loaded) -> anyhow::Result<RunningBroker> {
             basics: &basics,
             member: &member,
             objects: &objects.store,
+            uploads_lag: Some(&pipeline.uploads_lag()),
         },
         manifests: &manifests,
         acknowledged,

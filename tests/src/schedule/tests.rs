@@ -7,9 +7,10 @@ use crate::cluster::{SESSION, Subject};
 
 fn shape() -> Shape {
     Shape {
+        compactors: 2,
         etcd_members: 3,
         length: Duration::from_secs(600),
-        kinds: [&Kind::ALL[..], &[Kind::FullDisk, Kind::Join]].concat(),
+        kinds: [&Kind::ALL[..], &[Kind::FullDisk, Kind::Join, Kind::Compactor]].concat(),
         ..Shape::new(3)
     }
 }
@@ -55,6 +56,9 @@ fn everything_happens_in_the_long_run() {
     for number in 1..=3 {
         assert!(subjects.contains(&Subject::Process(number)));
         assert!(subjects.contains(&Subject::Disk(number)));
+    }
+    for number in 1..=2 {
+        assert!(subjects.contains(&Subject::Compactor(number)));
     }
     assert!(subjects.contains(&Subject::Etcd) && subjects.contains(&Subject::Bucket));
     let long_freeze = |event: &&Event| {

@@ -29,6 +29,7 @@ use uuid::Uuid;
 use super::super::time::CleanTime;
 use super::super::{CleanJob, CleanOptions, CleanWork, Cleaner};
 use crate::manifests::read_manifest;
+use crate::pace::{Pace, PacedObjects};
 use crate::publish::{PublishError, PublishLimits, PublishMetrics, PublishOptions, PublishSeams};
 use crate::reclaim::{Graves, GravesMetrics};
 use crate::rewrite::{Source, join::run_to_join, keep_all, replace_tables, rewrite};
@@ -96,6 +97,7 @@ impl World {
             store: Arc::clone(&store),
             keys: keys.clone(),
             objects,
+            pace: Pace::unlimited(),
         };
         let options = PublishOptions {
             limits: PublishLimits {
@@ -195,9 +197,16 @@ impl World {
         }
     }
 
+    fn paced(&self) -> PacedObjects {
+        PacedObjects {
+            objects: Arc::clone(&self.seams.objects),
+            pace: Arc::clone(&self.seams.pace),
+        }
+    }
+
     fn output(&self) -> TableOutputSeams<'_> {
         TableOutputSeams {
-            objects: &self.seams.objects,
+            objects: self.paced(),
             threads: &self.threads,
             random: &self.seams.random,
             metrics: &self.seams.metrics,
@@ -333,7 +342,7 @@ impl World {
     /// All records of a partition, in order.
     pub async fn stored(&self, partition: i32) -> Vec<Record> {
         let partition = PartitionIndex(partition);
-        let objects = &*self.seams.objects;
+        let objects = &self.paced();
         let mut stored = Vec::new();
         for found in self.manifest().spans_from(partition, Offset::ZERO) {
             let source = Source::open(objects, Arc::clone(found.table)).await;

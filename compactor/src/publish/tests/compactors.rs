@@ -60,6 +60,7 @@ impl World {
             session: Arc::clone(session),
             view: Arc::clone(&self.view),
             objects: Arc::clone(&self.objects),
+            pace: Arc::clone(&self.pace),
             graves: Graves::new(
                 Arc::clone(&self.objects),
                 Duration::ZERO,

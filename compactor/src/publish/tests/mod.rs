@@ -9,6 +9,7 @@ mod faults;
 mod lies;
 mod manifests;
 mod model;
+mod pace;
 mod pictures;
 mod plan;
 mod published;

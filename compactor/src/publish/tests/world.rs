@@ -31,6 +31,7 @@ use super::batches::{BatchSpec, Seen};
 use super::broker::Broker;
 use super::model::Model;
 use crate::fold::{FoldMetrics, Folder};
+use crate::pace::Pace;
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -46,6 +47,7 @@ pub struct World {
     /// The bucket as it is, and as publishers reach it.
     pub bucket: Arc<InMemory>,
     pub objects: Arc<dyn ObjectStore>,
+    pub pace: Arc<Pace>,
     pub bucket_faults: Arc<FaultPlan>,
     pub clock: Arc<ManualClock>,
     pub random: Arc<SeededRandom>,
@@ -94,6 +96,7 @@ impl World {
             memory,
             bucket,
             objects: Arc::new(faulty_bucket),
+            pace: Pace::unlimited(),
             bucket_faults,
             clock,
             random,

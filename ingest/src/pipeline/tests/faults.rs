@@ -75,6 +75,38 @@ async fn uploads_overtake_each_other_but_commits_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_told_when_uploads_lag_behind() {
+    let world = World::new(16);
+    let rig = Rig::start(&world, RigOptions::default());
+    rig.create(0, object());
+    let mut lag = rig.pipeline.uploads_lag();
+    let quick = rig.append(0, &batch("quick", 1)).expect("taken");
+    quick.await.expect("durable");
+    assert!(!*lag.borrow());
+
+    world.plan.add(always_put(SLOW_DOWN));
+    let refused = rig.append(0, &batch("refused", 1)).expect("taken");
+    lag.wait_for(|lags| *lags).await.expect("it goes on");
+    world.plan.heal();
+    refused.await.expect("durable");
+    lag.wait_for(|lags| !lags).await.expect("it goes on");
+
+    // None fails, but as many as may are under way, and one more waits.
+    world.plan.add(always_put(Fault::Delay(Duration::from_secs(3))));
+    let mut tickets = Vec::new();
+    for _ in 0..5 {
+        tickets.push(rig.append(0, &batch("slow", 1)).expect("taken"));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(*lag.borrow_and_update());
+    world.plan.heal();
+    for ticket in tickets {
+        ticket.await.expect("durable");
+    }
+    lag.wait_for(|lags| !lags).await.expect("it goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_with_a_lost_reply_is_repeated() {
     let world = World::new(14);
     let rig = Rig::start(&world, RigOptions::default());
