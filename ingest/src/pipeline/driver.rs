@@ -312,9 +312,11 @@ impl Driver {
             .set(i64::try_from(wal_bytes).unwrap_or(i64::MAX));
     }
 
-    /// Uploads lag when the last one failed, or when one waits for others.
+    /// Uploads lag when the last one failed, or when something waits for others to end.
     fn tell_of_lag(&self) {
-        let lags = self.queue.failures_in_a_row() > 0 || self.queue.len() > 0;
+        let waits = || self.queue.len() > 0 || self.seams.stages.open.view().is_some();
+        let lags = self.queue.failures_in_a_row() > 0
+            || (!self.queue.has_free_slot(self.in_flight) && waits());
         self.uploads_lag.send_if_modified(|told| {
             let before = std::mem::replace(told, lags);
             before != lags

@@ -10,7 +10,11 @@ fn shape() -> Shape {
         compactors: 2,
         etcd_members: 3,
         length: Duration::from_secs(600),
-        kinds: [&Kind::ALL[..], &[Kind::FullDisk, Kind::Join, Kind::Compactor]].concat(),
+        kinds: [
+            &Kind::ALL[..],
+            &[Kind::FullDisk, Kind::Join, Kind::Compactor],
+        ]
+        .concat(),
         ..Shape::new(3)
     }
 }

@@ -92,7 +92,9 @@ async fn it_is_told_when_uploads_lag_behind() {
     lag.wait_for(|lags| !lags).await.expect("it goes on");
 
     // None fails, but as many as may are under way, and one more waits.
-    world.plan.add(always_put(Fault::Delay(Duration::from_secs(3))));
+    world
+        .plan
+        .add(always_put(Fault::Delay(Duration::from_secs(3))));
     let mut tickets = Vec::new();
     for _ in 0..5 {
         tickets.push(rig.append(0, &batch("slow", 1)).expect("taken"));
