@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use alluvium_common::object_store::TopicRequests;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -30,6 +31,8 @@ pub struct IngestMetrics {
     pub seals: Family<SealLabels, Counter>,
     /// Bytes of segments in object storage.
     pub uploaded_bytes: Counter,
+    /// Whose segments are put, for the bill. Shown by whoever knows the names of topics.
+    pub by_topic: TopicRequests,
     /// PUTs that failed or timed out.
     pub put_errors: Counter,
     /// Seconds from the start of a PUT to its success.
@@ -95,6 +98,7 @@ impl Default for IngestMetrics {
             unknown_outcomes: Counter::default(),
             seals: Family::default(),
             uploaded_bytes: Counter::default(),
+            by_topic: TopicRequests::default(),
             put_errors: Counter::default(),
             put_seconds: latency(),
             commit_seconds: latency(),

@@ -217,6 +217,9 @@ impl Uploader {
             .put_seconds
             .observe(started.elapsed().as_secs_f64());
         self.metrics.uploaded_bytes.inc_by(encoded.size_bytes);
+        let parts = encoded.footer.partitions.iter();
+        let parts = parts.map(|span| (span.tp.topic_id, span.stored_bytes()));
+        self.metrics.by_topic.put_shared(parts);
         Ok(())
     }
 }

@@ -27,4 +27,5 @@ pub mod rpc;
 pub mod shape;
 pub mod tiers;
 pub mod topic_service;
+pub mod usage;
 pub mod wiring;

@@ -269,6 +269,112 @@ async fn compaction_commands() {
     }
 }
 
+/// The bill of `cost --json`, with more arguments.
+async fn cost(broker: &Broker, arguments: &[&str]) -> serde_json::Value {
+    let arguments = [&["cost", "--json"], arguments].concat();
+    let told = broker.command_ok(&arguments, "").await;
+    serde_json::from_str(&told).expect("one JSON object")
+}
+
+fn number(value: &serde_json::Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[tokio::test]
+async fn cost_command() {
+    let broker = BrokerOptions::new()
+        .durability_object()
+        .set("price.currency", "EUR")
+        .set("price.storage.gib.month", 1_073_741.824)
+        .start()
+        .await;
+    let mut client = Client::connect(&broker.endpoint()).await;
+    let topic = client.create_topic("orders", 2, &[]).await;
+    client.create_topic("empty", 1, &[]).await;
+    client.produce_values(&topic, 0, &["a", "b", "c"]).await;
+    let run = ["compaction", "run", "--topic", "orders", "--wait"];
+    broker.command_ok(&run, "").await;
+
+    let told = cost(&broker, &[]).await;
+    assert_eq!(told["currency"], "EUR");
+    assert_eq!(told["missing"].as_array().map(Vec::len), Some(0), "{told}");
+    let seconds = number(&told["measured"][0]["seconds"]);
+    let (orders, empty, total) = (
+        &told["topics"]["orders"],
+        &told["topics"]["empty"],
+        &told["total"],
+    );
+    let stored = number(&orders["segment_bytes"]) + number(&orders["table_bytes"]);
+    assert!(number(&orders["table_bytes"]) > 0.0, "{told}");
+    // 1,000 for a million bytes.
+    let expected = stored / 1_000.0;
+    assert!((number(&orders["storage_per_month"]) - expected).abs() < 1e-6 * expected);
+    let month_seconds = 730.0 * 3_600.0;
+    let times = month_seconds / seconds;
+    let in_that_time = |line: &serde_json::Value, of: &str| number(&line[of]) / times;
+    // A segment of its own, a table file and a manifest; the publisher read the segment.
+    let puts = in_that_time(orders, "puts_per_month");
+    assert!((3.0 - 1e-6..6.0).contains(&puts), "{puts} PUTs: {told}");
+    let gets = in_that_time(orders, "gets_per_month");
+    assert!(gets > 1.0 - 1e-6, "{gets} GETs: {told}");
+    assert_eq!(number(&empty["puts_per_month"]), 0.0, "{told}");
+    for what in ["puts_per_month", "gets_per_month", "sum_per_month"] {
+        let lines = [orders, empty, &told["no_topic"]];
+        let sum: f64 = lines.iter().map(|line| number(&line[what])).sum();
+        let all = number(&total[what]);
+        assert!((sum - all).abs() <= 1e-6 * all, "{what}: {told}");
+    }
+
+    let shown = broker.command_ok(&["cost"], "").await;
+    let header = shown.lines().next().unwrap_or_default();
+    let header: Vec<_> = header.split_whitespace().collect();
+    let columns = "TOPIC ON DISK IN SEGMENTS IN TABLES PUTS GETS STORAGE REQUESTS SUM";
+    assert_eq!(header.join(" "), columns);
+    for words in [
+        "orders",
+        "(total)",
+        "EUR for a month",
+        "by broker 1 in",
+        "Estimated:",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let one = broker.command_ok(&["cost", "--topic", "empty"], "").await;
+    assert!(!one.contains("orders") && !one.contains("(total)"), "{one}");
+
+    // Bytes and storage do not need metrics.
+    let elsewhere = cost(&broker, &["--metrics", "127.0.0.1:1"]).await;
+    assert_eq!(
+        elsewhere["topics"]["orders"]["puts_per_month"],
+        serde_json::Value::Null
+    );
+    assert!(number(&elsewhere["topics"]["orders"]["storage_per_month"]) > 0.0);
+    assert_eq!(
+        elsewhere["missing"].as_array().map(Vec::len),
+        Some(2),
+        "{elsewhere}"
+    );
+    let shown = broker
+        .command_ok(&["cost", "--metrics", "127.0.0.1:1"], "")
+        .await;
+    assert!(
+        shown.contains("SUM is storage only") && shown.contains("127.0.0.1:1"),
+        "{shown}"
+    );
+    let missing = ["cost", "--topic", "missing"];
+    assert!(refused(&broker, &missing).await.contains("UNKNOWN_TOPIC"));
+
+    let of_orders = "alluvium_topic_requests_total{topic=\"orders\",billed_as=\"put\"}";
+    assert!(broker.metrics().await.get(of_orders).is_some());
+    broker.command_ok(&["topic", "delete", "orders"], "").await;
+    until("the deleted topic is not counted", async || {
+        broker.metrics().await.get(of_orders).is_none()
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn group_commands() {
     let broker = BrokerOptions::new().start().await;

@@ -19,6 +19,15 @@ pub enum Operation {
     Copy,
 }
 
+/// What stores that take money for requests bill one as. Amazon, Google and others have these two kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BilledAs {
+    /// The dearer kind: what writes, copies or lists.
+    Put,
+    /// What reads.
+    Get,
+}
+
 impl Operation {
     /// Every operation.
     pub const ALL: [Self; 7] = [
@@ -30,6 +39,15 @@ impl Operation {
         Self::List,
         Self::Copy,
     ];
+
+    /// What it is billed as; deleting is free of charge.
+    pub fn billed_as(self) -> Option<BilledAs> {
+        match self {
+            Self::Put | Self::Upload | Self::List | Self::Copy => Some(BilledAs::Put),
+            Self::Get | Self::Head => Some(BilledAs::Get),
+            Self::Delete => None,
+        }
+    }
 
     /// Its name in metrics and messages.
     pub fn label(self) -> &'static str {

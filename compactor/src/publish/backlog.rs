@@ -57,8 +57,7 @@ pub struct PendingSpan {
 impl PendingSpan {
     /// Bytes in the bucket.
     pub fn stored_bytes(&self) -> u64 {
-        let blocks = self.span.blocks.iter();
-        blocks.map(|block| u64::from(block.stored_length)).sum()
+        self.span.stored_bytes()
     }
 }
 

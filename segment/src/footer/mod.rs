@@ -61,6 +61,14 @@ pub struct PartitionSpan {
     pub producers: Vec<ProducerSummary>,
 }
 
+impl PartitionSpan {
+    /// Bytes of its blocks in the object.
+    pub fn stored_bytes(&self) -> u64 {
+        let lengths = self.blocks.iter().map(|block| block.stored_length);
+        lengths.map(u64::from).sum()
+    }
+}
+
 /// How a block's bytes are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BlockEncoding {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Bootstrap;
+use crate::config::Endpoint;
 
 /// A log that speaks Kafka's protocol and keeps its data in object storage.
 #[derive(Debug, Parser)]
@@ -51,6 +52,18 @@ pub enum Command {
         after_help = "See how far all topics are, and have all that is in the topic orders now in table files:\n  alluvium compaction status\n  alluvium compaction run --topic orders --wait"
     )]
     Compaction(CompactionArgs),
+    /// Show what each topic takes and asks of the object store, and estimate what that costs.
+    ///
+    /// A row for each topic: its bytes on disks, in segments and in table files; the PUTs and GETs of a month, with their share
+    /// of all; and what storage and requests cost for a month by the price table in the configuration (price.* in alluvium
+    /// config), whose defaults are the list prices of Amazon S3 Standard. Notes below say what was measured over which time,
+    /// what is estimated, and what is missing.
+    ///
+    /// Bytes are asked of leaders. Requests are read from the metrics of brokers, which have to be reachable from here.
+    #[command(
+        after_help = "What everything costs, and what the topic orders does:\n  alluvium cost\n  alluvium cost --topic orders\nWhere the metrics of brokers are not at the address in their setting http:\n  alluvium cost --metrics kafka-1:9644,kafka-2:9644"
+    )]
+    Cost(CostArgs),
     /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
     /// metadata is embedded.
     Verify(Box<ServeArgs>),
@@ -342,6 +355,23 @@ pub enum CompactionAction {
         #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "wait")]
         timeout: u64,
     },
+}
+
+/// Arguments of `alluvium cost`.
+#[derive(Debug, Args)]
+pub struct CostArgs {
+    /// Where.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// One topic [default: all].
+    #[arg(long, value_name = "NAME")]
+    pub topic: Option<String>,
+    /// Where the metrics of brokers are [default: as each broker's setting http says].
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub metrics: Vec<Endpoint>,
+    /// Print one JSON object instead.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `alluvium group`.

@@ -5,6 +5,7 @@ mod broker;
 mod compaction;
 mod config;
 mod consume;
+mod cost;
 mod group;
 mod output;
 mod produce;
@@ -65,6 +66,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Group(args) => group::run(args).await,
         Command::Broker(args) => broker::run(args).await,
         Command::Compaction(args) => compaction::run(args).await,
+        Command::Cost(args) => cost::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
         Command::Restore(args) => restore::run(*args).await,
     }

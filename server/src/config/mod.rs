@@ -14,4 +14,4 @@ pub use alluvium_metadata::model::{Role, Roles};
 pub use load::{ConfigError, Loaded, Source, load};
 pub use reference::print_reference;
 pub use settings::{Config, Definition, definitions};
-pub use value::{ByteSize, Endpoint, MetadataLocation, Millis, Secret, SettingValue};
+pub use value::{ByteSize, Endpoint, MetadataLocation, Millis, Price, Secret, SettingValue};

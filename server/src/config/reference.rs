@@ -26,7 +26,7 @@ pub fn print_reference(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "# Type: {}.", definition.kind)?;
         let plain = matches!(
             definition.kind,
-            "number" | "boolean" | "bytes" | "milliseconds"
+            "number" | "decimal number" | "boolean" | "bytes" | "milliseconds"
         );
         if plain && !definition.default.is_empty() {
             writeln!(out, "{} = {}", definition.key, definition.default)?;

@@ -1,7 +1,7 @@
 //! Every setting of the server, its default and what it trades.
 
 use super::Roles;
-use super::value::{ByteSize, Endpoint, MetadataLocation, Millis, Secret, SettingValue};
+use super::value::{ByteSize, Endpoint, MetadataLocation, Millis, Price, Secret, SettingValue};
 
 /// One setting as the reference page and DescribeConfigs show it.
 #[derive(Debug, Clone)]
@@ -210,6 +210,17 @@ settings! {
     /// How often the bucket is looked through for objects that ended processes and failed uploads left. Each time costs
     /// a listing: a request for every thousand objects.
     "reclaim.sweep.interval.ms" sweep_interval_ms: Millis = Millis(3_600_000);
+
+    /// What alluvium cost calls the money of the price table below. The table's defaults are the list prices of Amazon S3
+    /// Standard in us-east-1 as of 2025, without its discounts for large amounts and without taxes; they act on
+    /// nothing but what that command prints.
+    "price.currency" price_currency: String = "USD".to_owned();
+    /// Price of keeping a GiB in the object store for a month.
+    "price.storage.gib.month" price_storage_gib_month: Price = Price(0.023);
+    /// Price of a thousand requests that write, copy or list. Every part of an upload in parts is one.
+    "price.put.per.thousand" price_put_per_thousand: Price = Price(0.005);
+    /// Price of a thousand requests that read.
+    "price.get.per.thousand" price_get_per_thousand: Price = Price(0.0004);
 
     /// How long a new group waits for more members before its first rebalance.
     "group.initial.rebalance.delay.ms" group_initial_rebalance_delay_ms: Millis = Millis(3_000);

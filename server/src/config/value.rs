@@ -91,6 +91,26 @@ impl SettingValue for Millis {
     }
 }
 
+/// A sum of money, in whatever currency: not negative.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Price(pub f64);
+
+impl SettingValue for Price {
+    const KIND: &'static str = "decimal number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let price = text.trim().parse().ok();
+        let price = price.filter(|price: &f64| price.is_finite() && *price >= 0.0);
+        price
+            .map(Self)
+            .ok_or_else(|| "expected a decimal number such as 0.023".to_owned())
+    }
+
+    fn print(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// `HOST:PORT`. An IPv6 host stands in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -300,6 +320,19 @@ mod tests {
         assert_eq!(Millis::parse("250"), Ok(Millis(250)));
         assert_eq!(Millis::parse("10m"), Ok(Millis(600_000)));
         assert_eq!(Millis::parse("250ms"), Ok(Millis(250)));
+    }
+
+    #[test]
+    fn prices_are_decimal_and_not_negative() {
+        for text in ["0.0004", "0", "17"] {
+            assert_eq!(
+                Price::parse(text).map(|price| price.print()).as_deref(),
+                Ok(text)
+            );
+        }
+        for text in ["-1", "NaN", "inf", "0,5", ""] {
+            assert!(Price::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

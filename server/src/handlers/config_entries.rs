@@ -175,6 +175,7 @@ fn server_type(kind: &str) -> ConfigType {
     match kind {
         "boolean" => ConfigType::Boolean,
         "number" => ConfigType::Int,
+        "decimal number" => ConfigType::Double,
         "bytes" | "milliseconds" => ConfigType::Long,
         "list" => ConfigType::List,
         "password" => ConfigType::Password,

@@ -151,7 +151,10 @@ fn pipeline_seams(with: &OpenSeams<'_>, commits: CommitLog) -> PipelineSeams {
         segment_cache: Some(Arc::new(CacheSink(with.objects.cache.clone()))),
         clock: Arc::clone(&basics.clock),
         random: Arc::clone(&basics.random),
-        metrics: IngestMetrics::register(&mut basics.registry.lock()),
+        metrics: IngestMetrics {
+            by_topic: with.objects.requests.clone(),
+            ..IngestMetrics::register(&mut basics.registry.lock())
+        },
     }
 }
 

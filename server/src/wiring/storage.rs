@@ -7,13 +7,14 @@ use alluvium_cache::log::Logs;
 use alluvium_cache::metrics::SegmentCacheMetrics;
 use alluvium_cache::segment_cache::{DiskConfig, SegmentCache, SegmentCacheConfig};
 use alluvium_common::object_store::{
-    ObjectStore, OpenedStore, StoreComponents, StoreMetrics, StoreSettings,
+    Holds, ObjectStore, OpenedStore, StoreComponents, StoreMetrics, StoreSettings, TopicRequests,
 };
 use alluvium_metadata::session::Session;
 use alluvium_query::fetch::session::SessionConfig;
 use alluvium_query::fetch::{FetchConfig, Fetcher, Replicas};
 use alluvium_query::log_reader::LogReader;
 use alluvium_query::metrics::ReadMetrics;
+use alluvium_segment::object_key::ObjectKey;
 use tracing::debug;
 
 use super::Basics;
@@ -31,6 +32,8 @@ pub struct Objects {
     pub store: Arc<dyn ObjectStore>,
     /// In front of it.
     pub cache: SegmentCache,
+    /// What is asked of it, by topic.
+    pub requests: TopicRequests,
 }
 
 /// Opens the object store, and refuses one that cannot be used, saying why.
@@ -40,7 +43,8 @@ pub async fn open_store(basics: &Basics, folder: &DataFolder) -> anyhow::Result<
         Some(url) => url.clone(),
         None => folder.objects().display().to_string(),
     };
-    let metrics = StoreMetrics::default();
+    let requests = TopicRequests::new(holds);
+    let metrics = StoreMetrics::default().counting(requests.clone());
     metrics.register(&mut basics.registry.lock());
     let components = StoreComponents::new(Arc::clone(&basics.random), metrics);
     let opened =
@@ -72,7 +76,20 @@ pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Object
         url: opened.url,
         store: opened.store,
         cache,
+        requests,
     })
+}
+
+/// Whose an object is.
+fn holds(name: &str) -> Option<Holds> {
+    let key = ObjectKey::parse(name).ok()?;
+    if let Some(table) = key.table_name() {
+        return Some(Holds::Topic(table.topic_id));
+    }
+    if let Some(manifest) = key.manifest_name() {
+        return Some(Holds::Topic(manifest.topic_id));
+    }
+    key.segment_name().map(|_| Holds::Several)
 }
 
 /// Kafka's fetches over `reader`, and over what other brokers lead, with the configured limits.

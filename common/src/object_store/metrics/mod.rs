@@ -2,7 +2,9 @@
 //! requests in flight. It sits below the retries, so it counts what the store is asked and bills.
 
 mod store;
+mod topics;
 
+use ::object_store::path::Path;
 use ::object_store::{Error, Result};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
 pub use self::store::MetricsStore;
+pub use self::topics::{Holds, HoldsOf, Requests, TopicRequests};
 use super::failure::{Failure, FailureKind};
 use super::operation::Operation;
 
@@ -37,6 +40,7 @@ pub struct StoreMetrics {
     retries: Family<OperationLabel, Counter>,
     duration: Family<OperationLabel, Histogram>,
     in_flight: Gauge,
+    by_topic: TopicRequests,
 }
 
 impl Default for StoreMetrics {
@@ -51,11 +55,17 @@ impl Default for StoreMetrics {
                 Histogram::new(exponential_buckets(0.0005, 2.0, 16))
             }),
             in_flight: Gauge::default(),
+            by_topic: TopicRequests::default(),
         }
     }
 }
 
 impl StoreMetrics {
+    /// Counts by topic, too.
+    pub fn counting(self, by_topic: TopicRequests) -> Self {
+        Self { by_topic, ..self }
+    }
+
     /// Names the metrics in `registry`, all beginning with `object_store_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("object_store");
@@ -127,6 +137,12 @@ impl StoreMetrics {
 
     pub(super) fn retried(&self, operation: Operation) {
         self.retries.get_or_create(&label(operation)).inc();
+    }
+
+    /// A request about one object.
+    fn start_at(&self, location: &Path, operation: Operation) -> Running {
+        self.by_topic.asked(location, operation);
+        self.start(operation)
     }
 
     fn start(&self, operation: Operation) -> Running {

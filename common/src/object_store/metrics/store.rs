@@ -18,6 +18,9 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use super::{OK, Running, StoreMetrics};
 use crate::object_store::operation::Operation;
 
+/// Names that S3 and Google give in one answer. Azure gives more; other stores have no pages.
+const LIST_PAGE_NAMES: usize = 1000;
+
 /// A store whose requests are counted.
 #[derive(Debug)]
 pub struct MetricsStore {
@@ -47,7 +50,7 @@ impl ObjectStore for MetricsStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        let running = self.metrics.start(Operation::Put);
+        let running = self.metrics.start_at(location, Operation::Put);
         running.sent(payload.content_length());
         running.end(self.inner.put_opts(location, payload, opts).await)
     }
@@ -57,10 +60,11 @@ impl ObjectStore for MetricsStore {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let running = self.metrics.start(Operation::Upload);
+        let running = self.metrics.start_at(location, Operation::Upload);
         let inner = running.end(self.inner.put_multipart_opts(location, opts).await)?;
         Ok(Box::new(MetricsUpload {
             inner,
+            location: location.clone(),
             metrics: self.metrics.clone(),
         }))
     }
@@ -70,7 +74,7 @@ impl ObjectStore for MetricsStore {
             true => Operation::Head,
             false => Operation::Get,
         };
-        let mut running = self.metrics.start(operation);
+        let mut running = self.metrics.start_at(location, operation);
         let result = self.inner.get_opts(location, options).await;
         running.note(&result);
         let mut result = result?;
@@ -81,7 +85,7 @@ impl ObjectStore for MetricsStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let running = self.metrics.start(Operation::Get);
+        let running = self.metrics.start_at(location, Operation::Get);
         let result = self.inner.get_ranges(location, ranges).await;
         if let Ok(parts) = &result {
             running.received(parts.iter().map(Bytes::len).sum());
@@ -100,7 +104,7 @@ impl ObjectStore for MetricsStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        watched(self.inner.list(prefix), self.metrics.start(Operation::List))
+        listed(self.inner.list(prefix), self.metrics.start(Operation::List))
     }
 
     fn list_with_offset(
@@ -108,7 +112,7 @@ impl ObjectStore for MetricsStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        watched(
+        listed(
             self.inner.list_with_offset(prefix, offset),
             self.metrics.start(Operation::List),
         )
@@ -120,12 +124,12 @@ impl ObjectStore for MetricsStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let running = self.metrics.start(Operation::Copy);
+        let running = self.metrics.start_at(to, Operation::Copy);
         running.end(self.inner.copy_opts(from, to, options).await)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        let running = self.metrics.start(Operation::Copy);
+        let running = self.metrics.start_at(to, Operation::Copy);
         running.end(self.inner.rename_opts(from, to, options).await)
     }
 }
@@ -144,6 +148,22 @@ fn counted(
     .boxed()
 }
 
+/// Counts a listing: a request for each page of it.
+fn listed(
+    names: BoxStream<'static, Result<ObjectMeta>>,
+    running: Running,
+) -> BoxStream<'static, Result<ObjectMeta>> {
+    let metrics = running.metrics.clone();
+    let mut told = 0_usize;
+    let names = names.inspect_ok(move |_| {
+        if told > 0 && told.is_multiple_of(LIST_PAGE_NAMES) {
+            metrics.start(Operation::List).result = OK;
+        }
+        told += 1;
+    });
+    watched(names.boxed(), running)
+}
+
 /// Counts a stream of results as one request, which fails when any of them does.
 fn watched<T: Send + 'static>(
     results: BoxStream<'static, Result<T>>,
@@ -158,6 +178,7 @@ fn watched<T: Send + 'static>(
 #[derive(Debug)]
 struct MetricsUpload {
     inner: Box<dyn MultipartUpload>,
+    location: Path,
     metrics: StoreMetrics,
 }
 
@@ -165,18 +186,19 @@ struct MetricsUpload {
 #[deny(clippy::missing_trait_methods)]
 impl MultipartUpload for MetricsUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let running = self.metrics.start(Operation::Upload);
+        let running = self.metrics.start_at(&self.location, Operation::Upload);
         running.sent(data.content_length());
         let part = self.inner.put_part(data);
         async move { running.end(part.await) }.boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let running = self.metrics.start(Operation::Upload);
+        let running = self.metrics.start_at(&self.location, Operation::Upload);
         running.end(self.inner.complete().await)
     }
 
     async fn abort(&mut self) -> Result<()> {
+        // Free of charge, as what deletes is.
         let running = self.metrics.start(Operation::Upload);
         running.end(self.inner.abort().await)
     }
