@@ -148,6 +148,7 @@ async fn show(broker: &Broker, arguments: &Arguments) -> anyhow::Result<()> {
         findings.extend(read_by_engines(broker, &topic, &python).await?);
     }
     print_bytes(&loaded, broker.folder())?;
+    print_cost(broker).await?;
     let differing = print_digests(wanted, &findings);
     published?;
     ensure!(
@@ -180,20 +181,28 @@ async fn read_by_consumer(
 
 /// Has everything published that was produced, and waits until it is.
 async fn publish(broker: &Broker, topic: &str) -> anyhow::Result<()> {
-    let arguments = ["compaction", "run", "--topic", topic, "--wait"];
+    let published = run_command(broker, &["compaction", "run", "--topic", topic, "--wait"]).await;
+    published.context("nothing was published, so nobody could read it")
+}
+
+/// What the topic costs, as users are told.
+async fn print_cost(broker: &Broker) -> anyhow::Result<()> {
+    println!();
+    run_command(broker, &["cost", "--topic", TOPIC]).await
+}
+
+/// Runs a command of the program, whose words are printed.
+async fn run_command(broker: &Broker, arguments: &[&str]) -> anyhow::Result<()> {
     let command = format!("alluvium {}", arguments.join(" "));
     println!("{command}");
     let status = broker
-        .command_line(&arguments)
+        .command_line(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .status()
         .await
         .with_context(|| format!("{command} cannot be started"))?;
-    ensure!(
-        status.success(),
-        "nothing was published, so nobody could read it: {command} ended with {status}, see above"
-    );
+    ensure!(status.success(), "{command} ended with {status}, see above");
     Ok(())
 }
 
