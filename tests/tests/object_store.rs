@@ -1,6 +1,7 @@
 //! Every store passes the same suite, the S3 client side works against two servers, and a bucket that
 //! is unusable is told as such in words a person can act upon.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use alluvium_common::object_store::conformance::{self, Exceptions};
 use alluvium_common::object_store::probe::{ConditionalPut, ProbeError, ProbeStep};
 use alluvium_common::object_store::{
     Environment, Failure, FailureKind, ObjectStoreExt, OpenedStore, Operation, RetryPolicy,
-    StoreComponents, StoreMetrics, StoreSettings, open,
+    StoreComponents, StoreMetrics, StoreSettings, UnfinishedUpload, open,
 };
 use alluvium_common::rand::SeededRandom;
 use alluvium_tests::s3::garage::Garage;
 use alluvium_tests::s3::{BUCKET, Latency, S3Fault, S3Options, S3Server};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use object_store::MultipartUpload;
 use object_store::path::Path;
 
 const HONEST: Exceptions = Exceptions {
@@ -119,6 +121,114 @@ async fn garage_conforms_but_for_conditional_puts() {
     let error = unusable(elsewhere, garage.environment()).await;
     let missing = [FailureKind::NoSuchBucket, FailureKind::Denied];
     assert!(missing.contains(&error.kind.expect("a kind")), "{error}");
+}
+
+/// All that the store tells of uploads below `prefix`.
+async fn unfinished(store: &OpenedStore, prefix: &str) -> Vec<UnfinishedUpload> {
+    let uploads = store.uploads.as_ref().expect("it can tell");
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = uploads.list(&Path::from(prefix), after).await;
+        let page = page.expect("a page");
+        all.extend(page.uploads);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return all,
+        }
+    }
+}
+
+/// Begins an upload of `name`, with a part, and lets go of it as a process does that dies.
+async fn abandon(store: &OpenedStore, name: &str) -> Box<dyn MultipartUpload> {
+    let name = Path::parse(name).expect("a path");
+    let upload = store.bare.put_multipart(&name).await;
+    let mut upload = upload.expect("begun");
+    upload.put_part("part".into()).await.expect("a part");
+    upload
+}
+
+/// What a store must do that can tell of unfinished uploads; `beside` is another prefix of the same bucket.
+async fn unfinished_uploads_are_told_and_aborted(store: &OpenedStore, beside: &OpenedStore) {
+    assert_eq!(unfinished(store, "tables").await, []);
+    let names = [
+        "1",
+        "2",
+        "with space",
+        "plus+and%percent",
+        "ö",
+        "a&b",
+        "q?x=y#z",
+    ];
+    let mut expected = Vec::new();
+    for name in names {
+        let name = format!("tables/{name}/file");
+        // Two of each, so that a page may end between them.
+        for _ in 0..2 {
+            abandon(store, &name).await;
+            expected.push(name.clone());
+        }
+    }
+    abandon(store, "tables2/file").await;
+    abandon(beside, "tables/1/file").await;
+    let mut completed = abandon(store, "tables/3/file").await;
+    completed.complete().await.expect("completed");
+    let mut late = abandon(store, "tables/1/late").await;
+    expected.push("tables/1/late".to_owned());
+
+    let found = unfinished(store, "tables").await;
+    let mut told: Vec<_> = found.iter().map(|one| one.location.to_string()).collect();
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+    let ids: BTreeSet<_> = found.iter().map(|one| &one.id).collect();
+    assert_eq!(ids.len(), found.len(), "each has an id of its own");
+
+    let uploads = store.uploads.as_ref().expect("it can tell");
+    let (first, rest) = found.split_first().expect("some");
+    uploads.abort(first).await.expect("aborted");
+    uploads.abort(first).await.expect("aborted before");
+    let left = unfinished(store, "tables").await;
+    assert_eq!(left.len(), rest.len());
+    for upload in rest {
+        uploads.abort(upload).await.expect("aborted");
+    }
+    assert_eq!(unfinished(store, "tables").await, []);
+    assert_eq!(unfinished(store, "tables2").await.len(), 1);
+    assert_eq!(unfinished(beside, "tables").await.len(), 1);
+    assert!(late.complete().await.is_err(), "it was aborted");
+}
+
+#[tokio::test]
+async fn s3_tells_of_unfinished_uploads() {
+    let server = server().await;
+    let (store, metrics) = on(&server, "some/prefix").await;
+    let (beside, _) = on(&server, "some/pre").await;
+    unfinished_uploads_are_told_and_aborted(&store, &beside).await;
+    assert_eq!(server.open_uploads(), 2);
+    let listed = server.count("ListMultipartUploads");
+    assert!(listed > 5, "there were several pages");
+    // One request was made by the store beside.
+    assert_eq!(metrics.requests(Operation::List), listed - 1);
+    let (whole, _) = on(&server, "").await;
+    assert_eq!(unfinished(&whole, "some").await.len(), 2);
+
+    let refused = S3Fault::Refuse {
+        status: 403,
+        code: "AccessDenied",
+    };
+    server.faults().always("ListMultipartUploads", refused);
+    let uploads = store.uploads.expect("it can tell");
+    let error = uploads.list(&Path::from("tables"), None).await;
+    let error = Failure::of(&error.expect_err("refused"));
+    assert_eq!(error.kind, FailureKind::Denied);
+}
+
+#[tokio::test]
+async fn garage_tells_of_unfinished_uploads() {
+    let garage = Garage::start().await.expect("garage");
+    let (store, _) = opened(&garage.url("some/prefix"), garage.environment()).await;
+    let (beside, _) = opened(&garage.url("some/pre"), garage.environment()).await;
+    unfinished_uploads_are_told_and_aborted(&store, &beside).await;
 }
 
 #[tokio::test]

@@ -18,13 +18,16 @@ use std::sync::Arc;
 use ::object_store::ObjectStore;
 use ::object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use ::object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use ::object_store::client::HttpConnector;
 use ::object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use ::object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
+use ::object_store::path::Path;
+use ::object_store::{BackoffConfig, ClientConfigKey, ClientOptions, RetryConfig};
 use url::Url;
 
 use super::environment::Environment;
 use super::http::TypedErrorConnector;
-use super::{OpenError, Provider};
+use super::uploads::s3::S3Uploads;
+use super::{OpenError, Provider, UnfinishedUploads};
 
 /// Time to make a connection. A region away is 0.3 s; five say that nobody is there.
 const CONNECT_TIMEOUT: &str = "5 seconds";
@@ -43,16 +46,28 @@ fn no_retries() -> RetryConfig {
     }
 }
 
-/// Opens the bucket that `url` names.
+/// An open bucket.
+pub(super) struct Bucket {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// What is below the prefix of those that can tell of it.
+    pub(super) uploads: Option<Arc<dyn UnfinishedUploads>>,
+}
+
+/// Opens the bucket that `url` names, in which everything is kept below `prefix`.
 pub(super) fn open(
     provider: Provider,
     url: &Url,
+    prefix: &Path,
     environment: &Environment,
-) -> Result<Arc<dyn ObjectStore>, OpenError> {
+) -> Result<Bucket, OpenError> {
+    let without_uploads = |store| Bucket {
+        store,
+        uploads: None,
+    };
     match provider {
-        Provider::S3 => open_s3(url, environment),
-        Provider::Gcs => open_gcs(url, environment),
-        Provider::Azure => open_azure(url, environment),
+        Provider::S3 => open_s3(url, prefix, environment),
+        Provider::Gcs => open_gcs(url, environment).map(without_uploads),
+        Provider::Azure => open_azure(url, environment).map(without_uploads),
     }
 }
 
@@ -72,7 +87,7 @@ fn invalid(url: &Url) -> impl Fn(::object_store::Error) -> OpenError + '_ {
     }
 }
 
-fn open_s3(url: &Url, environment: &Environment) -> Result<Arc<dyn ObjectStore>, OpenError> {
+fn open_s3(url: &Url, prefix: &Path, environment: &Environment) -> Result<Bucket, OpenError> {
     check_s3(environment)?;
     let endpoint = s3_endpoint(environment);
     let plain_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
@@ -80,9 +95,15 @@ fn open_s3(url: &Url, environment: &Environment) -> Result<Arc<dyn ObjectStore>,
         // Somebody who writes `http://` means it; asking for AWS_ALLOW_HTTP as well helps nobody.
         .with_allow_http(plain_http)
         .with_unsigned_payload(!plain_http);
+    let mut client = ClientOptions::new().with_allow_http(plain_http);
     for (key, value) in known::<AmazonS3ConfigKey>(environment, "AWS_") {
+        if let AmazonS3ConfigKey::Client(key) = &key {
+            client = client.with_config(*key, value.clone());
+        }
         builder = builder.with_config(key, value);
     }
+    let is_signed = builder.get_config_value(&AmazonS3ConfigKey::SkipSignature);
+    let is_signed = is_signed.as_deref() != Some("true");
     // The builder's `AWS_DEFAULT_REGION` yields to `AWS_REGION` only when it comes second.
     if let Some(region) = environment.get("AWS_REGION") {
         builder = builder.with_region(region);
@@ -101,7 +122,19 @@ fn open_s3(url: &Url, environment: &Environment) -> Result<Arc<dyn ObjectStore>,
         .with_http_connector(TypedErrorConnector::default())
         .build()
         .map_err(invalid(url))?;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    // Who may read without a signature cannot look behind the objects.
+    let uploads = is_signed.then(|| -> Result<_, OpenError> {
+        let client = client
+            .with_config(ClientConfigKey::ConnectTimeout, CONNECT_TIMEOUT)
+            .with_config(ClientConfigKey::Timeout, REQUEST_TIMEOUT);
+        let client = TypedErrorConnector::default().connect(&client);
+        let client = client.map_err(invalid(url))?;
+        let uploads = S3Uploads::new(Arc::clone(&store), client, prefix.clone());
+        Ok(Arc::new(uploads) as Arc<dyn UnfinishedUploads>)
+    });
+    let uploads = uploads.transpose()?;
+    Ok(Bucket { store, uploads })
 }
 
 /// The endpoint as AWS' tools choose it: the service's own variable before the general one.

@@ -12,6 +12,8 @@
 //! - [`metrics`] is below it and counts what the store is really asked.
 //! - [`fault`] exists in tests only, and below the metrics, so that injected faults look like real ones.
 //!
+//! Beside it is a smaller seam, [`uploads`], for what is left of uploads in parts whose writer has died.
+//!
 //! [`probe`] says at start-up whether the store is usable and, if not, what to do.
 
 mod checked;
@@ -29,6 +31,7 @@ mod operation;
 mod prefix;
 pub mod probe;
 pub mod retry;
+pub mod uploads;
 
 pub use ::object_store::{ObjectStore, ObjectStoreExt};
 
@@ -41,3 +44,4 @@ pub use self::metrics::{Holds, Requests, StoreMetrics, TopicRequests};
 pub use self::open::{OpenError, OpenedStore, StoreComponents, StoreSettings, decorate, open};
 pub use self::operation::{BilledAs, Operation};
 pub use self::retry::RetryPolicy;
+pub use self::uploads::{UnfinishedUpload, UnfinishedUploads, UploadMarker, UploadPage};

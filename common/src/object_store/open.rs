@@ -14,7 +14,8 @@ use super::metrics::{MetricsStore, StoreMetrics};
 use super::prefix::Prefixed;
 use super::probe::{ProbeError, ProbeReport, probe};
 use super::retry::{RetryPolicy, RetryStore};
-use super::{Environment, LocalFolder, Location, cloud};
+use super::uploads::MeteredUploads;
+use super::{Environment, LocalFolder, Location, UnfinishedUploads, cloud};
 use crate::rand::{Random, SharedRandom};
 
 /// How to open a store: values only.
@@ -79,6 +80,8 @@ pub struct OpenedStore {
     pub store: Arc<dyn ObjectStore>,
     /// The store without retries, so that [`super::probe`] sees each failure at once.
     pub bare: Arc<dyn ObjectStore>,
+    /// What uploads in parts have left in it, of stores that can tell.
+    pub uploads: Option<Arc<dyn UnfinishedUploads>>,
 }
 
 impl OpenedStore {
@@ -162,6 +165,7 @@ pub async fn open(
 ) -> Result<OpenedStore, OpenError> {
     let location = Location::parse(url)?;
     let described = describe(&location);
+    let mut uploads = None;
     let store: Arc<dyn ObjectStore> = match location {
         Location::Memory => Arc::new(InMemory::new()),
         Location::Local(path) => open_folder(path, components.random.clone()).await?,
@@ -170,14 +174,18 @@ pub async fn open(
             url,
             prefix,
         } => {
-            let bucket = cloud::open(provider, &url, &settings.environment)?;
+            let bucket = cloud::open(provider, &url, &prefix, &settings.environment)?;
+            uploads = bucket.uploads;
             match prefix.as_ref().is_empty() {
-                true => bucket,
-                false => Arc::new(Prefixed::new(bucket, prefix)),
+                true => bucket.store,
+                false => Arc::new(Prefixed::new(bucket.store, prefix)),
             }
         }
     };
-    Ok(decorate(described, store, settings, components))
+    let metered = |inner| MeteredUploads::new(inner, components.metrics.clone());
+    let uploads = uploads.map(|inner| Arc::new(metered(inner)) as Arc<dyn UnfinishedUploads>);
+    let opened = decorate(described, store, settings, components);
+    Ok(OpenedStore { uploads, ..opened })
 }
 
 /// Puts the decorators around `store`. This is the one place that knows their order; the module's
@@ -200,7 +208,12 @@ pub fn decorate(
         components.metrics.clone(),
     ));
     store = Arc::new(LimitStore::new(store, settings.requests_max.max(1)));
-    OpenedStore { url, store, bare }
+    OpenedStore {
+        url,
+        store,
+        bare,
+        uploads: None,
+    }
 }
 
 async fn open_folder(

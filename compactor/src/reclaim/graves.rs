@@ -30,6 +30,7 @@ const GO_PAUSE: Duration = Duration::from_secs(5);
 pub struct GravesMetrics {
     deleted: Counter,
     errors: Counter,
+    aborted_uploads: Counter,
     waiting: Gauge,
 }
 
@@ -47,6 +48,11 @@ impl GravesMetrics {
             "errors",
             "Deletions that failed; the objects are found again by a sweep",
             metrics.errors.clone(),
+        );
+        registry.register(
+            "aborted_uploads",
+            "Uploads in parts aborted that nobody would have completed",
+            metrics.aborted_uploads.clone(),
         );
         registry.register(
             "waiting_objects",
@@ -97,6 +103,11 @@ impl Graves {
         self.metrics.waiting.set(waiting.len() as i64);
     }
 
+    /// An upload in parts was aborted.
+    pub(super) fn count_aborted_upload(&self) {
+        self.metrics.aborted_uploads.inc();
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.lock().len()
@@ -109,8 +120,12 @@ impl Graves {
 
     /// Deletes what is due, as much as one go may. How many objects are gone.
     pub async fn delete_due(&self) -> usize {
-        let due = self.take_due();
-        let deleted = futures::stream::iter(due)
+        self.delete(self.take_due()).await
+    }
+
+    /// Deletes these now: a whole grace ago nothing named them any more. How many are gone.
+    pub async fn delete(&self, keys: Vec<ObjectKey>) -> usize {
+        let deleted = futures::stream::iter(keys)
             .map(|key| async move {
                 let path = Path::from(key.as_str());
                 match self.objects.delete(&path).await {

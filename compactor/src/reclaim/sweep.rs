@@ -25,7 +25,7 @@ use object_store::path::Path;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Graves;
+use super::{Graves, UploadSweeper};
 use crate::fold::{ReadError, commits_of};
 use crate::manifests::Manifests;
 
@@ -68,13 +68,13 @@ pub struct Sweeper {
     suspects: HashMap<ObjectKey, Instant>,
 }
 
-/// What a sweep found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Swept {
+/// What a look found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObjectsSeen {
     /// Objects that nothing names, and that are looked at again.
     pub suspects: usize,
-    /// Objects that nothing has named for a whole grace: they are deleted.
-    pub orphans: usize,
+    /// Objects that nothing has named for a whole grace, and nothing ever will.
+    pub orphans: Vec<ObjectKey>,
 }
 
 impl Sweeper {
@@ -95,21 +95,33 @@ impl Sweeper {
         }
     }
 
-    /// Looks through the bucket once.
+    /// Looks through the bucket once, and has deleted what nothing names. How many objects that is.
     ///
     /// # Errors
     /// Something could not be read: then nothing is decided.
-    pub async fn sweep(&mut self) -> Result<Swept, SweepError> {
-        // First what is there, then what is over, then what is named: what is put, committed or named meanwhile is not
+    pub async fn sweep(&mut self) -> Result<usize, SweepError> {
+        let orphans = self.look().await?.orphans;
+        let count = orphans.len();
+        // A second grace does no harm.
+        self.graves.bury(orphans);
+        Ok(count)
+    }
+
+    /// Looks through the bucket once, and deletes nothing.
+    ///
+    /// # Errors
+    /// Something could not be read: then nothing is decided.
+    pub async fn look(&mut self) -> Result<ObjectsSeen, SweepError> {
+        // First what is there, then who lives, then what is named: what is put, committed or named meanwhile is not
         // taken for garbage.
         let listed = self.list().await?;
-        let over = self.sessions_over(&listed).await?;
+        let alive = live_sessions(&*self.store, &self.keys).await?;
         let named = self.named().await?;
         let live_topics = self.live_topics().await?;
         let mut unnamed = HashMap::new();
         for (key, written, topic_id) in listed {
             let is_deleted = topic_id.is_some_and(|id| !live_topics.contains(&id));
-            let may_be_named = !over.contains(&log_of(&written)) && !is_deleted;
+            let may_be_named = alive.contains(&log_of(&written)) && !is_deleted;
             if may_be_named || named.contains(&key) || unnamed.len() >= SUSPECTS_MAX {
                 continue;
             }
@@ -120,14 +132,11 @@ impl Sweeper {
         let (orphans, suspects): (HashMap<_, _>, HashMap<_, _>) = unnamed
             .into_iter()
             .partition(|(_, since)| since.elapsed() >= grace);
-        let swept = Swept {
-            suspects: suspects.len(),
-            orphans: orphans.len(),
-        };
         self.suspects = suspects;
-        // A second grace does no harm.
-        self.graves.bury(orphans.into_keys());
-        Ok(swept)
+        Ok(ObjectsSeen {
+            suspects: self.suspects.len(),
+            orphans: orphans.into_keys().collect(),
+        })
     }
 
     async fn list(&self) -> Result<Vec<(ObjectKey, SegmentName, Option<TopicId>)>, SweepError> {
@@ -150,27 +159,6 @@ impl Sweeper {
             }
         }
         Ok(listed)
-    }
-
-    /// Of the sessions that wrote what was listed, those that are over.
-    async fn sessions_over(
-        &self,
-        listed: &[(ObjectKey, SegmentName, Option<TopicId>)],
-    ) -> Result<HashSet<LogId>, SweepError> {
-        let mut over: HashSet<_> = listed
-            .iter()
-            .map(|(_, written, _)| log_of(written))
-            .collect();
-        let (_, sessions) = self.store.list(self.keys.brokers()).await?;
-        for kv in sessions {
-            if let Some(broker_id) = self.keys.parse_broker(&kv.key) {
-                over.remove(&LogId {
-                    broker_id,
-                    broker_epoch: BrokerEpoch::from(kv.create_revision),
-                });
-            }
-        }
-        Ok(over)
     }
 
     /// What commit logs and manifests name.
@@ -207,25 +195,61 @@ impl Sweeper {
         Ok(tps.map(|tp| tp.topic_id).collect())
     }
 
-    /// Sweeps every `pause` while `is_controller`. Never ends; drop it to end it.
-    pub async fn run(mut self, pause: Duration, is_controller: impl Fn() -> bool + Send) {
+    /// Sweeps every `pause` while `is_controller`, objects and, where the store can tell of them, `uploads`. Never ends; drop
+    /// it to end it.
+    pub async fn run(
+        mut self,
+        mut uploads: Option<UploadSweeper>,
+        pause: Duration,
+        is_controller: impl Fn() -> bool + Send,
+    ) {
         loop {
             tokio::time::sleep(pause).await;
             if !is_controller() {
                 self.suspects.clear();
+                uploads.iter_mut().for_each(UploadSweeper::forget);
                 continue;
             }
             match self.sweep().await {
-                Ok(swept) if swept.orphans == 0 => {}
-                Ok(swept) => info!(?swept, "swept the bucket"),
+                Ok(0) => {}
+                Ok(orphans) => info!(orphans, "swept the bucket"),
                 Err(error) => warn!(%error, "the bucket cannot be swept; it is tried again"),
+            }
+            let Some(uploads) = &mut uploads else {
+                continue;
+            };
+            match uploads.sweep().await {
+                Ok(0) => {}
+                Ok(aborted) => info!(
+                    aborted,
+                    "aborted uploads in parts that nobody would have completed"
+                ),
+                Err(error) => {
+                    warn!(%error, "uploads that nobody completes cannot be aborted, which may need the permissions \
+                        s3:ListBucketMultipartUploads and s3:AbortMultipartUpload; it is tried again");
+                }
             }
         }
     }
 }
 
+/// The sessions that last.
+pub(super) async fn live_sessions(
+    store: &dyn MetadataStore,
+    keys: &Keys,
+) -> Result<HashSet<LogId>, StoreError> {
+    let (_, sessions) = store.list(keys.brokers()).await?;
+    let live = sessions.iter().filter_map(|kv| {
+        Some(LogId {
+            broker_id: keys.parse_broker(&kv.key)?,
+            broker_epoch: BrokerEpoch::from(kv.create_revision),
+        })
+    });
+    Ok(live.collect())
+}
+
 /// Which session wrote an object, and of which topic it is if it is of one.
-fn writer_of(key: &ObjectKey) -> Option<(SegmentName, Option<TopicId>)> {
+pub(super) fn writer_of(key: &ObjectKey) -> Option<(SegmentName, Option<TopicId>)> {
     if let Some(table) = key.table_name() {
         return Some((table.written, Some(table.topic_id)));
     }
@@ -236,7 +260,7 @@ fn writer_of(key: &ObjectKey) -> Option<(SegmentName, Option<TopicId>)> {
     Some((written, None))
 }
 
-fn log_of(written: &SegmentName) -> LogId {
+pub(super) fn log_of(written: &SegmentName) -> LogId {
     let (broker_id, broker_epoch): (BrokerId, BrokerEpoch) =
         (written.broker_id, written.broker_epoch);
     LogId {

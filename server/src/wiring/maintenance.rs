@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_common::object_store::ObjectStore;
+use alluvium_common::object_store::{ObjectStore, UnfinishedUploads};
 use alluvium_compactor::clean::CleanOptions;
 use alluvium_compactor::fold::{FoldMetrics, Folder};
 use alluvium_compactor::log_keeper::LogKeeper;
@@ -18,8 +18,9 @@ use alluvium_compactor::pace::{LIMIT_MIN, Pace, PaceMetrics};
 use alluvium_compactor::publish::{
     PublishLimits, PublishMetrics, PublishOptions, PublishSeams, Publisher,
 };
-use alluvium_compactor::reclaim::sweep::Sweeper;
-use alluvium_compactor::reclaim::{Graves, GravesMetrics, Needs, Reclaimer};
+use alluvium_compactor::reclaim::{
+    Graves, GravesMetrics, Needs, Reclaimer, Sweeper, UploadSweeper,
+};
 use alluvium_compactor::snapshot::{SnapshotKeeper, SnapshotMetrics};
 use alluvium_metadata::controller::ControllerStatus;
 use alluvium_metadata::fold::LogId;
@@ -59,6 +60,8 @@ pub struct Ground<'a> {
 /// What the background of a broker works on.
 pub struct Duties<'a> {
     pub ground: Ground<'a>,
+    /// What uploads in parts have left in the bucket, where that can be told.
+    pub uploads: Option<&'a Arc<dyn UnfinishedUploads>>,
     pub manifests: &'a Arc<Manifests>,
     /// Entries of the session's commit log that are known to stand.
     pub acknowledged: watch::Receiver<u64>,
@@ -108,10 +111,14 @@ fn sweep(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>) {
         Arc::clone(duties.manifests),
         Arc::clone(graves),
     );
+    let uploads = duties.uploads.map(|uploads| {
+        let metadata = (Arc::clone(&member.store), member.keys.clone());
+        UploadSweeper::new(metadata, Arc::clone(uploads), Arc::clone(graves))
+    });
     let pause = basics.loaded.config.sweep_interval_ms.as_duration();
     let controller = duties.controller.clone();
     let is_controller = move || controller.borrow().elected.is_some();
-    tasks.spawn(sweeper.run(pause, is_controller));
+    tasks.spawn(sweeper.run(uploads, pause, is_controller));
 }
 
 fn keep_logs(duties: &Duties<'_>, graves: &Arc<Graves>, tasks: &mut JoinSet<()>) {

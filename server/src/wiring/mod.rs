@@ -240,6 +240,7 @@ async fn start_broker(loaded: Loaded) -> anyhow::Result<RunningBroker> {
             objects: &objects.store,
             uploads_lag: Some(&pipeline.uploads_lag()),
         },
+        uploads: objects.uploads.as_ref(),
         manifests: &manifests,
         acknowledged,
         controller: controller.status(),

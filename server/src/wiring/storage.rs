@@ -8,6 +8,7 @@ use alluvium_cache::metrics::SegmentCacheMetrics;
 use alluvium_cache::segment_cache::{DiskConfig, SegmentCache, SegmentCacheConfig};
 use alluvium_common::object_store::{
     Holds, ObjectStore, OpenedStore, StoreComponents, StoreMetrics, StoreSettings, TopicRequests,
+    UnfinishedUploads,
 };
 use alluvium_metadata::session::Session;
 use alluvium_query::fetch::session::SessionConfig;
@@ -32,6 +33,8 @@ pub struct Objects {
     pub store: Arc<dyn ObjectStore>,
     /// In front of it.
     pub cache: SegmentCache,
+    /// What uploads in parts have left in it, where that can be told.
+    pub uploads: Option<Arc<dyn UnfinishedUploads>>,
     /// What is asked of it, by topic.
     pub requests: TopicRequests,
 }
@@ -75,6 +78,7 @@ pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Object
     Ok(Objects {
         url: opened.url,
         store: opened.store,
+        uploads: opened.uploads,
         cache,
         requests,
     })

@@ -34,6 +34,7 @@ pub(super) struct Object {
 #[derive(Debug)]
 struct Upload {
     key: String,
+    begun_ms: i64,
     parts: BTreeMap<i32, (String, Bytes)>,
 }
 
@@ -103,6 +104,14 @@ pub(super) struct Page {
     pub(super) folders: Vec<String>,
     /// Where the next page begins: after this name.
     pub(super) next_after: Option<String>,
+}
+
+/// One page of a listing of uploads.
+#[derive(Debug, Default)]
+pub(super) struct UploadsPage {
+    /// Key, id, and when it was begun.
+    pub(super) uploads: Vec<(String, String, i64)>,
+    pub(super) is_truncated: bool,
 }
 
 impl Buckets {
@@ -203,10 +212,16 @@ impl Buckets {
         Ok(page)
     }
 
-    pub(super) fn begin_upload(&mut self, bucket: &str, key: &str) -> Result<String, Refusal> {
+    pub(super) fn begin_upload(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        begun_ms: i64,
+    ) -> Result<String, Refusal> {
         let id = self.next_tag();
         let upload = Upload {
             key: key.to_owned(),
+            begun_ms,
             parts: BTreeMap::new(),
         };
         self.bucket_mut(bucket)?.uploads.insert(id.clone(), upload);
@@ -256,6 +271,35 @@ impl Buckets {
         self.upload_mut(bucket, key, id)?;
         self.bucket_mut(bucket)?.uploads.remove(id);
         Ok(())
+    }
+
+    /// At most `max` uploads of keys that begin with `prefix`, by key and then by id. Without an id to begin behind, all of
+    /// the key are passed over, as Amazon does.
+    pub(super) fn list_uploads(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        (after_key, after_id): (&str, Option<&str>),
+        max: usize,
+    ) -> Result<UploadsPage, Refusal> {
+        let uploads = self.bucket(bucket)?.uploads.iter();
+        let told =
+            |(id, upload): (&String, &Upload)| (upload.key.clone(), id.clone(), upload.begun_ms);
+        let mut all: Vec<_> = uploads.map(told).collect();
+        all.retain(|(key, id, _)| {
+            let is_after = match after_id {
+                Some(after_id) => (key.as_str(), id.as_str()) > (after_key, after_id),
+                None => key.as_str() > after_key,
+            };
+            key.starts_with(prefix) && is_after
+        });
+        all.sort();
+        let is_truncated = all.len() > max;
+        all.truncate(max);
+        Ok(UploadsPage {
+            uploads: all,
+            is_truncated,
+        })
     }
 
     pub(super) fn uploads(&self, bucket: &str) -> usize {

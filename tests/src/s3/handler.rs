@@ -280,10 +280,10 @@ impl S3 for MemoryS3 {
         req: S3Request<CreateMultipartUploadInput>,
     ) -> Reply<CreateMultipartUploadOutput> {
         let input = req.input;
-        let id = self
-            .buckets
-            .lock()
-            .begin_upload(&input.bucket, &input.key)?;
+        let id =
+            self.buckets
+                .lock()
+                .begin_upload(&input.bucket, &input.key, self.clock.now_ms())?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -343,6 +343,50 @@ impl S3 for MemoryS3 {
         }))
     }
 
+    async fn list_multipart_uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> Reply<ListMultipartUploadsOutput> {
+        let input = req.input;
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let after_key = input.key_marker.clone().unwrap_or_default();
+        // Without a key to begin at, an id says nothing.
+        let after_id = input.upload_id_marker.clone();
+        let after_id = after_id.filter(|id| !after_key.is_empty() && !id.is_empty());
+        let asked = input.max_uploads.and_then(|max| usize::try_from(max).ok());
+        let page = self.buckets.lock().list_uploads(
+            &input.bucket,
+            &prefix,
+            (&after_key, after_id.as_deref()),
+            asked.unwrap_or(self.page_max).min(self.page_max),
+        )?;
+        let encoding = input.encoding_type;
+        let last = page.uploads.last().filter(|_| page.is_truncated).cloned();
+        let (next_key, next_id) = last.map(|(key, id, _)| (key, id)).unzip();
+        let uploads = page
+            .uploads
+            .into_iter()
+            .map(|(key, id, begun_ms)| MultipartUpload {
+                initiated: Some(timestamp(begun_ms)),
+                key: Some(encoded(&key, encoding.as_ref())),
+                upload_id: Some(id),
+                ..MultipartUpload::default()
+            });
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            bucket: Some(input.bucket),
+            is_truncated: Some(page.is_truncated),
+            key_marker: Some(encoded(&after_key, encoding.as_ref())),
+            upload_id_marker: after_id,
+            max_uploads: Some(self.page_max as i32),
+            next_key_marker: next_key.map(|key| encoded(&key, encoding.as_ref())),
+            next_upload_id_marker: next_id,
+            prefix: Some(encoded(&prefix, encoding.as_ref())),
+            uploads: Some(uploads.collect()),
+            encoding_type: encoding,
+            ..ListMultipartUploadsOutput::default()
+        }))
+    }
+
     async fn abort_multipart_upload(
         &self,
         req: S3Request<AbortMultipartUploadInput>,
@@ -352,6 +396,23 @@ impl S3 for MemoryS3 {
         self.buckets.lock().abort_upload(target, &input.upload_id)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
+}
+
+/// A name as listings tell it to those who ask for encoded ones: Amazon leaves slashes, and writes spaces as a plus.
+fn encoded(name: &str, encoding: Option<&EncodingType>) -> String {
+    if encoding.map(EncodingType::as_str) != Some(EncodingType::URL) {
+        return name.to_owned();
+    }
+    let mut text = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'*' => text.push(char::from(byte)),
+            b' ' => text.push('+'),
+            _ if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
 }
 
 impl MemoryS3 {

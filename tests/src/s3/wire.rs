@@ -228,6 +228,7 @@ fn operation(request: &HttpRequest) -> &'static str {
         ("PUT", true) => "PutObject",
         ("PUT", false) => "CreateBucket",
         ("GET", true) => "GetObject",
+        ("GET", false) if asks("uploads") => "ListMultipartUploads",
         ("GET", false) => "ListObjectsV2",
         ("HEAD", true) => "HeadObject",
         ("HEAD", false) => "HeadBucket",

@@ -6,4 +6,5 @@ mod damage;
 mod kills;
 mod published;
 mod retries;
+mod uploads;
 mod world;

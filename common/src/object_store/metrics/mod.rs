@@ -139,6 +139,16 @@ impl StoreMetrics {
         self.retries.get_or_create(&label(operation)).inc();
     }
 
+    /// Counts one request of another seam of the store.
+    pub(super) async fn counted<T>(
+        &self,
+        operation: Operation,
+        request: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let running = self.start(operation);
+        running.end(request.await)
+    }
+
     /// A request about one object.
     fn start_at(&self, location: &Path, operation: Operation) -> Running {
         self.by_topic.asked(location, operation);
