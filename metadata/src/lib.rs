@@ -14,6 +14,7 @@ pub mod history;
 pub mod keys;
 pub mod leadership;
 pub mod leased_key;
+pub mod leftovers;
 pub mod model;
 pub mod producer_ids;
 pub mod session;

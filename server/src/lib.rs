@@ -22,6 +22,7 @@ pub mod partitions;
 pub mod placement_service;
 pub mod publication_service;
 pub mod published;
+pub mod repair;
 pub mod restore;
 pub mod rpc;
 pub mod shape;

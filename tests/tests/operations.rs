@@ -1,5 +1,7 @@
 //! What operators use: health, metrics, a clean stop, and the commands.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alluvium_protocol::messages::offset_commit_request::{
@@ -435,6 +437,85 @@ async fn verify_needs_a_stopped_broker_and_counts_what_is_there() {
         out.contains("3 records") && out.contains("everything is in order"),
         "{out}"
     );
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut all: Vec<_> = paths
+        .flat_map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![path],
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn verify_repairs_what_nobody_needs_and_leaves_the_rest() {
+    let mut broker = BrokerOptions::new()
+        .durability_object()
+        .set("log.segment.delete.delay.ms", 300)
+        .start()
+        .await;
+    broker.command_ok(&["topic", "create", "orders"], "").await;
+    broker
+        .command_ok(&["produce", "orders"], "one\ntwo\nthree\n")
+        .await;
+    assert!(broker.terminate().await.success());
+    let segments = broker.folder().join("objects/segments");
+    let committed = files(&segments);
+    let orphan = segments.join("1/1/0123456789abcdef0123456789abcdef.seg");
+    fs::create_dir_all(orphan.parent().expect("a folder")).expect("made");
+    fs::write(&orphan, "left by an upload").expect("written");
+
+    let (out, err) = texts(&broker.offline("verify", &["--repair", "--dry-run"]).await);
+    assert!(
+        out.contains("would repair: 1 object and 0 uploads"),
+        "{out}{err}"
+    );
+    assert!(orphan.exists());
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let elsewhere = elsewhere.path().display().to_string();
+    let wrong = ["--repair", "--object-store", &elsewhere];
+    let (out, err) = texts(&broker.offline("verify", &wrong).await);
+    assert!(
+        err.contains("not the object store of these metadata"),
+        "{out}{err}"
+    );
+    assert!(orphan.exists());
+
+    let repaired = broker.offline("verify", &["--repair"]).await;
+    let (out, err) = texts(&repaired);
+    assert!(repaired.status.success(), "{out}{err}");
+    assert!(
+        out.contains("repaired: 1 object that nothing named: deleted"),
+        "{out}{err}"
+    );
+    assert_eq!(files(&segments), committed);
+    let (out, err) = texts(&broker.verify().await);
+    assert!(out.contains("0 objects of 0 bytes"), "{out}{err}");
+    assert!(out.contains("everything is in order"), "{out}{err}");
+
+    // Of what cannot be read it is not known what it names.
+    fs::write(&orphan, "left by an upload").expect("written");
+    let damaged = committed.first().expect("a segment");
+    fs::write(damaged, "damaged").expect("written");
+    let left = broker.offline("verify", &["--repair"]).await;
+    let (out, err) = texts(&left);
+    assert!(!left.status.success(), "{out}{err}");
+    for words in [
+        "WRONG: ",
+        "not repaired (",
+        "put the object back",
+        "left alone: objects",
+    ] {
+        assert!(out.contains(words), "{words}: {out}{err}");
+    }
+    assert!(orphan.exists());
+    assert_eq!(fs::read(damaged).expect("there"), b"damaged");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use alluvium_metadata::store::{KeyRange, MetadataStore, MetadataStoreExt};
 use alluvium_metadata::value::{self, StoredRecord};
 use bytes::Bytes;
 
-use super::Report;
+use super::{About, Report};
 
 /// The records of a range. What cannot be decoded is a finding.
 pub(super) async fn read_all<R: StoredRecord>(
@@ -22,10 +22,10 @@ pub(super) async fn read_all<R: StoredRecord>(
     for kv in kvs {
         match value::decode(&kv.value) {
             Ok(record) => records.push((kv.key, record)),
-            Err(error) => report.findings.push(format!(
-                "metadata key {}: {error}",
-                String::from_utf8_lossy(&kv.key)
-            )),
+            Err(error) => {
+                let key = String::from_utf8_lossy(&kv.key);
+                report.wrong(About::Metadata, [format!("metadata key {key}: {error}")]);
+            }
         }
     }
     Ok(records)
@@ -42,9 +42,10 @@ pub(super) async fn read_entries(
     for kv in kvs {
         let name = String::from_utf8_lossy(&kv.key);
         let Some((broker_id, broker_epoch, seq)) = keys.parse_commit(&kv.key) else {
-            report
-                .findings
-                .push(format!("metadata key {name} is no commit"));
+            report.wrong(
+                About::Metadata,
+                [format!("metadata key {name} is no commit")],
+            );
             continue;
         };
         let log = LogId {
@@ -53,27 +54,27 @@ pub(super) async fn read_entries(
         };
         match LogEntry::decode(seq, &kv.value) {
             Ok(entry) => logs.entry(log).or_default().push(entry),
-            Err(error) => report
-                .findings
-                .push(format!("metadata key {name}: {error}")),
+            Err(error) => report.wrong(About::Metadata, [format!("metadata key {name}: {error}")]),
         }
     }
     let mut all = Vec::new();
     for (log, entries) in logs {
         let entries = drop_covered(entries);
         if let Some(seq) = missing_seq(&entries) {
-            report.findings.push(format!(
+            let finding = format!(
                 "commit log of broker {}, epoch {}: {seq} is missing or stands twice",
                 log.broker_id, log.broker_epoch
-            ));
+            );
+            report.wrong(About::CommitLog, [finding]);
         }
         if let Some(first) = entries.first().filter(|first| first.first_seq() > 0) {
-            report.findings.push(format!(
+            let finding = format!(
                 "commit log of broker {}, epoch {}: what stands before {} is missing",
                 log.broker_id,
                 log.broker_epoch,
                 first.first_seq()
-            ));
+            );
+            report.wrong(About::CommitLog, [finding]);
         }
         // What was dropped stands for nothing.
         let there = entries.into_iter();

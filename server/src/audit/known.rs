@@ -1,6 +1,6 @@
 //! What the metadata and the manifests say, as the checks of objects need it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use alluvium_common::offset::Offset;
@@ -36,6 +36,20 @@ impl Known {
             partitions: partitions.collect(),
             manifests: BTreeMap::new(),
         }
+    }
+
+    /// Takes out partitions of topics that do not exist: half created, or half deleted. Nobody reads them. Which topics these
+    /// are.
+    pub fn forget_leftovers(&mut self) -> BTreeSet<TopicId> {
+        let mut leftovers = BTreeSet::new();
+        self.partitions.retain(|tp, _| {
+            let exists = self.topics.contains_key(&tp.topic_id);
+            if !exists {
+                leftovers.insert(tp.topic_id);
+            }
+            exists
+        });
+        leftovers
     }
 
     /// The manifest that says what is published of a partition.

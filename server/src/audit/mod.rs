@@ -11,6 +11,7 @@
 
 mod digest;
 mod entries;
+mod finding;
 mod known;
 mod orphans;
 mod overlap;
@@ -23,7 +24,7 @@ mod tables;
 mod tests;
 mod window;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use alluvium_common::object_store::ObjectStore;
 use alluvium_metadata::commit_log::LogEntry;
@@ -31,6 +32,7 @@ use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{PartitionRecord, PublishedRecord, TopicRecord};
 use alluvium_metadata::store::MetadataStore;
 
+pub use finding::{About, Finding};
 use known::Known;
 
 /// What was found.
@@ -63,13 +65,20 @@ pub struct Report {
     /// Those of them that segments still held, too, and that were compared with these.
     pub records_compared: u64,
     /// What is wrong. Empty: nothing.
-    pub findings: Vec<String>,
-    /// Published topics that do not exist: deleted, and not cleaned up yet. Harmless; a controller does it.
+    pub findings: Vec<Finding>,
+    /// Topics that do not exist, of which something is left: deleted, and not cleaned up yet. Harmless; a controller does it.
     pub leftovers: u64,
     /// Objects that nothing names: left by uploads that were repeated or broken off, or replaced by others. Harmless.
     pub orphans: u64,
     /// Their bytes.
     pub orphan_bytes: u64,
+}
+
+impl Report {
+    fn wrong(&mut self, about: About, what: impl IntoIterator<Item = String>) {
+        let findings = what.into_iter().map(|what| Finding { about, what });
+        self.findings.extend(findings);
+    }
 }
 
 /// Checks everything. `progress` is told how many segments and table files are checked, and how many there are.
@@ -81,6 +90,8 @@ pub async fn audit(
 ) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let topics = entries::read_all::<TopicRecord>(metadata, keys.topics(), &mut report).await?;
+    // Of a topic that cannot be read it is not known what is its.
+    let are_topics_known = report.findings.is_empty();
     let partitions =
         entries::read_all::<PartitionRecord>(metadata, keys.partitions(), &mut report).await?;
     let records =
@@ -89,6 +100,10 @@ pub async fn audit(
     report.topics = topics.len();
     report.partitions = partitions.len();
     let mut known = Known::new(keys, topics, partitions);
+    let mut leftovers = match are_topics_known {
+        true => known.forget_leftovers(),
+        false => BTreeSet::new(),
+    };
     let mut referenced = HashSet::new();
 
     published::check(
@@ -96,10 +111,12 @@ pub async fn audit(
         keys,
         records,
         &mut known,
+        &mut leftovers,
         &mut referenced,
         &mut report,
     )
     .await;
+    report.leftovers = leftovers.len() as u64;
     let tables = known.manifests.values().map(|manifest| manifest.tables());
     let tables: u64 = tables.map(|tables| tables.len() as u64).sum();
     let segments: u64 = entries
@@ -133,7 +150,7 @@ pub async fn audit(
     for (tp, record) in &known.partitions {
         let spans = found.spans.remove(tp).unwrap_or_default();
         let told = partitions::check(*tp, record, known.manifest(*tp), spans);
-        report.findings.extend(told);
+        report.wrong(About::Partition, told);
     }
     orphans::count(objects, &referenced, &mut report).await?;
     Ok(report)

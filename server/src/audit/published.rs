@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 
-use super::Report;
 use super::known::Known;
+use super::{About, Report};
 
 /// Manifests read at the same time.
 const READS_PARALLEL: usize = 4;
@@ -25,6 +25,7 @@ pub(super) async fn check(
     keys: &Keys,
     records: Vec<(Bytes, PublishedRecord)>,
     known: &mut Known,
+    leftovers: &mut BTreeSet<TopicId>,
     referenced: &mut HashSet<ObjectKey>,
     report: &mut Report,
 ) {
@@ -33,12 +34,17 @@ pub(super) async fn check(
         match keys.parse_published(&key) {
             // Its topic was deleted: the controller removes the record after some minutes, and garbage collection what
             // it names, which nobody reads any more.
-            Some(topic_id) if !known.topics.contains_key(&topic_id) => report.leftovers += 1,
+            Some(topic_id) if !known.topics.contains_key(&topic_id) => {
+                _ = leftovers.insert(topic_id)
+            }
             Some(topic_id) => named.push((topic_id, record)),
-            None => report.findings.push(format!(
-                "metadata key {} is of no topic",
-                String::from_utf8_lossy(&key)
-            )),
+            None => {
+                let key = String::from_utf8_lossy(&key);
+                report.wrong(
+                    About::Metadata,
+                    [format!("metadata key {key} is of no topic")],
+                );
+            }
         }
     }
     report.topics_published = named.len();
@@ -53,8 +59,10 @@ pub(super) async fn check(
         let manifest = match manifest {
             Ok(manifest) => manifest,
             Err(error) => {
-                let finding = format!("manifest {object_key}: {error:#}");
-                report.findings.push(finding);
+                report.wrong(
+                    About::Manifest,
+                    [format!("manifest {object_key}: {error:#}")],
+                );
                 continue;
             }
         };
@@ -63,7 +71,7 @@ pub(super) async fn check(
         if let Some(topic) = known.topics.get(&topic_id) {
             let wrong = contradictions(&manifest, topic);
             let wrong = wrong.map(|why| format!("manifest {object_key}: {why}"));
-            report.findings.extend(wrong);
+            report.wrong(About::Manifest, wrong);
         }
         known.manifests.insert(topic_id, manifest);
     }
@@ -72,7 +80,7 @@ pub(super) async fn check(
         for tp in partitions.map(|partition| TopicPartition::new(*topic_id, *partition)) {
             if !known.partitions.contains_key(&tp) {
                 let finding = format!("partition {tp} is published, but has no record");
-                report.findings.push(finding);
+                report.wrong(About::Metadata, [finding]);
             }
         }
     }

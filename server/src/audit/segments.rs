@@ -16,11 +16,11 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 
-use super::Report;
 use super::digest::Piece;
 use super::known::Known;
 use super::overlap::Published;
 use super::partitions::Span;
+use super::{About, Report};
 
 /// Objects read at the same time. Each is held in memory whole, at most 64 MiB and a batch.
 const READS_PARALLEL: usize = 4;
@@ -57,13 +57,14 @@ pub(super) async fn check(
         let commits = match commits_of(objects, entry).await {
             Ok(commits) => commits,
             Err(error) => {
-                report.findings.push(format!(
+                let finding = format!(
                     "commits {} to {} of broker {}, epoch {}: {error}",
                     entry.first_seq(),
                     entry.last_seq(),
                     log.broker_id,
                     log.broker_epoch
-                ));
+                );
+                report.wrong(About::Commits, [finding]);
                 continue;
             }
         };
@@ -104,7 +105,7 @@ fn take(
             report.bytes += commit.size_bytes;
             report.batches += segment.batches;
             report.records += segment.records;
-            report.findings.extend(segment.findings);
+            report.wrong(About::Partition, segment.findings);
             for (tp, piece) in segment.pieces {
                 found.pieces.entry(tp).or_default().push(piece);
             }
@@ -121,7 +122,7 @@ fn take(
         Err(why) => {
             report.segments += 1;
             let finding = format!("segment {}: {why}", commit.object_key);
-            report.findings.push(finding);
+            report.wrong(About::Segment, [finding]);
         }
     }
 }

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 
-use super::Report;
 use super::digest::Piece;
 use super::known::Known;
 use super::rows::RowCheck;
 use super::window::Window;
+use super::{About, Report};
 
 /// Files read at the same time. About a row group of each is in memory.
 const FILES_PARALLEL: usize = 2;
@@ -52,7 +52,7 @@ pub(super) async fn check(
         };
         let findings = findings.into_iter();
         let findings = findings.map(|why| format!("table {}: {why}", table.object_key));
-        report.findings.extend(findings);
+        report.wrong(About::Table, findings);
     }
 }
 

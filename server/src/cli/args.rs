@@ -66,10 +66,29 @@ pub enum Command {
     Cost(CostArgs),
     /// Check that every object the metadata names exists and is whole. The broker must be stopped when its
     /// metadata is embedded.
-    Verify(Box<ServeArgs>),
+    ///
+    /// With --repair, what nobody needs is removed, by the rules by which brokers remove it themselves: what is left of
+    /// deleted topics, commit logs that no partition names, objects that nothing names and uploads that nobody completes, of
+    /// sessions that are over. The last two are looked at twice, log.segment.delete.delay.ms apart, and the command waits for
+    /// that long. What holds records is never touched: of each thing that is wrong it is told what a person can do.
+    Verify(Box<VerifyArgs>),
     /// Rebuild the metadata of a cluster whose etcd, or embedded metadata, is lost, from its bucket alone. The metadata
     /// store must be empty, and no broker may run. Broker --broker-id leads all partitions at first.
     Restore(Box<RestoreArgs>),
+}
+
+/// Arguments of `alluvium verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Where, as for `alluvium serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Remove what nobody needs, and say of everything else why it is left alone.
+    #[arg(long)]
+    pub repair: bool,
+    /// Print what would be repaired, and change nothing.
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
 }
 
 /// Arguments of `alluvium restore`.

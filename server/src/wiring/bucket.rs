@@ -74,6 +74,31 @@ pub async fn check(
     }
 }
 
+/// Refuses an object store that is not marked as that of the metadata: what these do not name may be another cluster's.
+pub async fn check_same(
+    metadata: &dyn MetadataStore,
+    keys: &Keys,
+    objects: &Arc<dyn ObjectStore>,
+    url: &str,
+) -> anyhow::Result<()> {
+    let stores = Stores {
+        metadata,
+        keys,
+        objects,
+        url,
+        own: BrokerId(0),
+    };
+    match (stores.known().await?, stores.marker().await?) {
+        (Some(known), Some(marker)) if known == marker => Ok(()),
+        (None, _) => bail!(
+            "the metadata are of no object store: is --metadata the cluster's, and --cluster its name?"
+        ),
+        _ => bail!(
+            "{url} is not the object store of these metadata: is --object-store the cluster's?"
+        ),
+    }
+}
+
 impl Stores<'_> {
     fn not_ours(&self) -> anyhow::Error {
         anyhow::anyhow!(
@@ -249,6 +274,43 @@ mod tests {
         assert!(error.contains("another cluster"), "{error}");
         // The same cluster, whose metadata were restored.
         world().start(&own, 1).await.expect("known again");
+    }
+
+    #[tokio::test]
+    async fn metadata_and_object_store_are_told_apart_from_others() {
+        let (world, own) = (world(), bucket());
+        let check = async |objects: &Arc<dyn ObjectStore>| {
+            let checked = check_same(&world.metadata, &world.keys, objects, "s3://bucket").await;
+            checked.map_err(|error| error.to_string())
+        };
+        assert!(
+            check(&own)
+                .await
+                .expect_err("nothing yet")
+                .contains("--metadata")
+        );
+        world.start(&own, 1).await.expect("marked");
+        check(&own).await.expect("the same");
+        assert!(
+            check(&bucket())
+                .await
+                .expect_err("empty")
+                .contains("--object-store")
+        );
+        let other = bucket();
+        World {
+            metadata: MemoryStore::new(),
+            keys: Keys::new("test"),
+        }
+        .start(&other, 2)
+        .await
+        .expect("marked");
+        assert!(
+            check(&other)
+                .await
+                .expect_err("another")
+                .contains("--object-store")
+        );
     }
 
     #[tokio::test]

@@ -425,7 +425,21 @@ pub struct Audited {
     pub keys: alluvium_metadata::keys::Keys,
     /// The bucket.
     pub objects: Arc<dyn alluvium_common::object_store::ObjectStore>,
+    /// What uploads in parts have left in it, where that can be told.
+    pub uploads: Option<Arc<dyn alluvium_common::object_store::UnfinishedUploads>>,
+    /// What it was opened as, without secrets.
+    url: String,
     _folder: DataFolder,
+}
+
+impl Audited {
+    /// Refuses a bucket that is not marked as that of the metadata.
+    ///
+    /// # Errors
+    /// It is not, or one of them cannot be read.
+    pub async fn check_same(&self) -> anyhow::Result<()> {
+        bucket::check_same(&*self.metadata, &self.keys, &self.objects, &self.url).await
+    }
 }
 
 /// Opens the stores without a session: nothing is written to the metadata, and the data folder is locked, so that
@@ -454,6 +468,8 @@ async fn open_stores(loaded: Loaded, data_dir: &Path) -> anyhow::Result<Audited>
         metadata,
         keys: metadata::keys(&basics.loaded.config),
         objects: objects.store,
+        uploads: objects.uploads,
+        url: objects.url,
         _folder: folder,
     })
 }
