@@ -21,7 +21,9 @@ use uuid::Uuid;
 use super::cluster::Member;
 use super::listeners::BoundHttp;
 use super::maintenance::{Ground, compact};
-use super::{Basics, End, bucket, metadata, storage};
+use super::storage::Store;
+use super::{Basics, End, bucket, metadata, storage, usage};
+use crate::broker::Identity;
 use crate::config::{Config, Loaded, MetadataLocation, Role};
 use crate::data_folder::DataFolder;
 use crate::http::{Health, Readiness};
@@ -54,7 +56,10 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Compactor> {
     let http = http.serve(Arc::clone(&basics.registry), health.clone(), &stopping);
     http.close();
     let store = metadata::open(&basics, &folder).await?;
-    let objects = storage::open_store(&basics, &folder).await?;
+    let Store {
+        opened: objects,
+        requests,
+    } = storage::open_store(&basics, &folder).await?;
     let keys = metadata::keys(&config);
     let cluster = metadata::ensure_cluster(&basics, &*store).await?;
     let own = BrokerId(config.broker_id);
@@ -104,6 +109,13 @@ pub async fn start(loaded: Loaded) -> anyhow::Result<Compactor> {
     });
     health.set(Readiness::Ready);
     let cluster_id = metadata::cluster_id(&cluster);
+    let identity = Identity {
+        cluster_id: cluster_id.clone(),
+        broker_id: own,
+        endpoint,
+        rack: config.rack.clone().map(Into::into),
+    };
+    usage::count(&basics, requests, &member.view, &identity, &mut tasks);
     info!(%cluster_id, broker_id = config.broker_id, objects = %objects.url, "compacting");
     Ok(Compactor {
         session,

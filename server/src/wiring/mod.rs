@@ -19,6 +19,7 @@ mod metadata;
 mod partitions;
 mod rpc;
 mod storage;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +55,6 @@ use crate::metrics::ServerMetrics;
 use crate::partitions::Me;
 use crate::published::keep_up_to_date;
 use crate::tiers::Tiers;
-use crate::usage::{Usage, forget_deleted};
 use cluster::{LeadSeams, Member};
 use compactor::Compactor;
 use listeners::{BoundHttp, Listeners};
@@ -253,16 +253,8 @@ async fn start_broker(loaded: Loaded) -> anyhow::Result<RunningBroker> {
         endpoint,
         rack: config.rack.clone().map(Into::into),
     };
-    let usage = Usage::new(
-        objects.requests.clone(),
-        Arc::clone(&member.view),
-        &identity,
-    );
-    basics.registry.lock().register_collector(Box::new(usage));
-    tasks.spawn(forget_deleted(
-        objects.requests.clone(),
-        Arc::clone(&member.view),
-    ));
+    let requests = objects.requests.clone();
+    usage::count(&basics, requests, &member.view, &identity, &mut tasks);
     info!(cluster_id = %identity.cluster_id, broker_id = config.broker_id, endpoint = %identity.endpoint, objects = %objects.url, "ready");
     let replicas = rpc
         .followers

@@ -39,8 +39,16 @@ pub struct Objects {
     pub requests: TopicRequests,
 }
 
+/// The object store alone.
+pub struct Store {
+    /// With all decorators.
+    pub opened: OpenedStore,
+    /// What is asked of it, by topic.
+    pub requests: TopicRequests,
+}
+
 /// Opens the object store, and refuses one that cannot be used, saying why.
-pub async fn open_store(basics: &Basics, folder: &DataFolder) -> anyhow::Result<OpenedStore> {
+pub async fn open_store(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Store> {
     let config = &basics.loaded.config;
     let url = match &config.object_store {
         Some(url) => url.clone(),
@@ -55,12 +63,12 @@ pub async fn open_store(basics: &Basics, folder: &DataFolder) -> anyhow::Result<
             .await?;
     let report = opened.probe(&*basics.random, PROBE_TIME).await?;
     debug!(?report, "the object store is usable");
-    Ok(opened)
+    Ok(Store { opened, requests })
 }
 
 /// The same with its cache.
 pub async fn open(basics: &Basics, folder: &DataFolder) -> anyhow::Result<Objects> {
-    let opened = open_store(basics, folder).await?;
+    let Store { opened, requests } = open_store(basics, folder).await?;
     let config = &basics.loaded.config;
     let cache_config = SegmentCacheConfig {
         page_memory_bytes: config.cache_memory_bytes.as_usize() / 2,
