@@ -8,6 +8,7 @@ use alluvium_protocol::messages::incremental_alter_configs_request::AlterableCon
 use super::admin::{Admin, Refusal};
 use super::config_entries::{ConfigEntry, ConfigSource, ConfigType, Synonym};
 use super::config_resources::{BROKER, check_once, refuse_change};
+use crate::config::Endpoint;
 
 /// Whether a broker shall lead nothing.
 pub const DRAIN: &str = "alluvium.drain";
@@ -46,7 +47,11 @@ pub fn compactors_entry(admin: &Admin<'_>) -> ConfigEntry {
         let record = &worker.record;
         let rack = record.rack.as_ref().map(|rack| format!("/{rack}"));
         let rack = rack.unwrap_or_default();
-        format!("{}@{}:{}{rack}", record.broker_id, record.host, record.port)
+        let address = Endpoint {
+            host: record.host.clone(),
+            port: record.port,
+        };
+        format!("{}@{address}{rack}", record.broker_id)
     });
     let shown = shown.collect::<Vec<_>>().join(",");
     told(COMPACTORS, shown, COMPACTORS_DOCUMENTATION)
