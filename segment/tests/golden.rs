@@ -12,8 +12,12 @@ use alluvium_common::offset::Offset;
 use alluvium_common::producer::{ProducerEpoch, ProducerId, Sequence};
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
 use alluvium_segment::fold_object::{FoldBuilder, FoldIndex, FoldedCommit};
-use alluvium_segment::footer::{BlockEncoding, Footer};
-use alluvium_segment::object_key::{ObjectKey, SegmentName};
+use alluvium_segment::footer::{BlockEncoding, Footer, ProducerBatch, ProducerSummary};
+use alluvium_segment::manifest::{
+    CleanState, Manifest, ManifestContent, PublishedPartition, PublishedProducer, SpanEntry,
+    TableEntry, TombstoneMark,
+};
+use alluvium_segment::object_key::{ObjectKey, SegmentName, TableName};
 use alluvium_segment::record_batch::{
     BatchBuilder, BatchHeader, Codec, DecodeLimits, NO_HEADERS, RecordHeader, StoredBatch,
     check_crc, check_records, records, split,
@@ -339,4 +343,87 @@ fn metadata_snapshots_of_version_1() {
     let fresh = builder.finish().expect("small").chunks.concat();
     let file = golden("metadata/v1.snap", &fresh);
     assert_eq!(Snapshot::decode(&file), Ok(Snapshot { head, keys }));
+}
+
+fn span(partition: i32, base: i64, next: i64) -> SpanEntry {
+    SpanEntry {
+        partition: PartitionIndex(partition),
+        base_offset: offset(base),
+        next_offset: offset(next),
+        records: next.abs_diff(base) - 1,
+        raw_bytes: 700 * next.abs_diff(base),
+        min_timestamp: 1_700_000_000_000 - base,
+        max_timestamp: 1_700_000_000_000 + next,
+    }
+}
+
+fn table(number: u128, spans: Vec<SpanEntry>) -> TableEntry {
+    TableEntry {
+        object_key: ObjectKey::table(&TableName {
+            topic_id: TopicId(Uuid::from_u128(2)),
+            written: SegmentName {
+                broker_id: BrokerId(7),
+                broker_epoch: BrokerEpoch(123_456),
+                id: Uuid::from_u128(number),
+            },
+        }),
+        size_bytes: 268_435_456,
+        tail_length: 70_000,
+        tail_crc: 0x0123_4567,
+        spans,
+    }
+}
+
+/// Two partitions, of which one is cleaned and has a producer.
+fn manifest_content() -> ManifestContent {
+    let cleaned = PublishedPartition {
+        next_offset: offset(4_000_000_000),
+        producers: vec![PublishedProducer {
+            summary: ProducerSummary {
+                producer_id: ProducerId(1000),
+                producer_epoch: ProducerEpoch(1),
+                batches: vec![ProducerBatch {
+                    base_sequence: Sequence::ZERO,
+                    last_sequence: Sequence::new(4).expect("not negative"),
+                    base_offset: offset(3_999_999_990),
+                    last_offset: offset(3_999_999_994),
+                    max_timestamp: 1_700_000_000_000,
+                }],
+            },
+            last_seen_ms: 1_700_000_000_400,
+        }],
+        clean: CleanState {
+            next_offset: offset(1_000_000),
+            removed_before: offset(2_000_000),
+            raw_bytes: 123_456_789,
+            dirty_since_ms: Some(1_699_999_000_000),
+            tombstones: vec![TombstoneMark {
+                next_offset: offset(900_000),
+                cleaned_ms: 1_699_000_000_000,
+            }],
+        },
+    };
+    let plain = PublishedPartition {
+        next_offset: offset(5_000),
+        ..PublishedPartition::default()
+    };
+    ManifestContent {
+        version: 41,
+        created_ms: 1_700_000_000_500,
+        tables: vec![
+            table(3, vec![span(0, 0, 1_000_000), span(4, 0, 4_000)]),
+            table(4, vec![span(0, 1_000_000, 4_000_000_000)]),
+            table(5, vec![span(4, 4_000, 5_000)]),
+        ],
+        partitions: [(PartitionIndex(0), cleaned), (PartitionIndex(4), plain)].into(),
+        ..ManifestContent::empty(TopicId(Uuid::from_u128(2)))
+    }
+}
+
+#[test]
+fn manifests_of_version_1() {
+    let fresh = manifest_content().encode().expect("small").chunks.concat();
+    let file = golden("manifest/v1.manifest", &fresh);
+    let (manifest, _) = Manifest::decode(&file).expect("valid");
+    assert_eq!(manifest.to_content(), manifest_content());
 }
