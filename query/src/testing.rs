@@ -14,7 +14,7 @@ use alluvium_common::offset::Offset;
 use alluvium_common::rand::{Random, SeededRandom};
 use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
 use alluvium_segment::manifest::{
-    Manifest, ManifestContent, PublishedPartition, SpanEntry, TableEntry,
+    Leaf, LeafEntry, Manifest, ManifestContent, PublishedPartition, SpanEntry, TableEntry,
 };
 use alluvium_segment::object_key::{ObjectKey, SegmentName, TableName};
 use alluvium_segment::record_batch::{
@@ -284,6 +284,38 @@ impl TestBroker {
         manifest
     }
 
+    /// Moves the first `count` table files of the manifest to a leaf, as far as there are so many. Returns the leaf's name.
+    pub(crate) async fn move_to_leaf(&self, log: &mut TestLog, count: usize) -> Option<ObjectKey> {
+        let count = count.min(log.manifest.tables.len());
+        if count == 0 {
+            return None;
+        }
+        let tables = log.manifest.tables.drain(..count).map(Arc::new);
+        let leaf = Leaf::new(tp(0).topic_id, tables.collect()).expect("well formed");
+        let object = leaf.encode().expect("encodes");
+        let object_key = ObjectKey::leaf(&self.table_name());
+        let entry = LeafEntry::new(object_key.clone(), &object, &leaf);
+        let payload: PutPayload = object.chunks.into_iter().collect();
+        let path = Path::from(object_key.as_str());
+        self.store.put(&path, payload).await.expect("stored");
+        log.manifest.leaves.push(entry);
+        log.manifest.version += 1;
+        let manifest = Arc::new(Manifest::new(log.manifest.clone()).expect("well formed"));
+        log.log.set_published(&manifest);
+        Some(object_key)
+    }
+
+    fn table_name(&self) -> TableName {
+        TableName {
+            topic_id: tp(0).topic_id,
+            written: SegmentName {
+                broker_id: BrokerId(1),
+                broker_epoch: BrokerEpoch(1),
+                id: self.random.uuid(),
+            },
+        }
+    }
+
     async fn put_table(
         &self,
         partition: PartitionIndex,
@@ -306,15 +338,7 @@ impl TestBroker {
         }
         writer.end_partition(next_offset).expect("ends");
         let table = writer.finish().expect("finished");
-        let written = SegmentName {
-            broker_id: BrokerId(1),
-            broker_epoch: BrokerEpoch(1),
-            id: self.random.uuid(),
-        };
-        let object_key = ObjectKey::table(&TableName {
-            topic_id: tp(0).topic_id,
-            written,
-        });
+        let object_key = ObjectKey::table(&self.table_name());
         let path = Path::from(object_key.as_str());
         let payload: PutPayload = table.chunks.into_iter().collect();
         self.store.put(&path, payload).await.expect("stored");

@@ -7,10 +7,11 @@
 //! metadata/<cluster id, 32 hex digits>/<number, 20 digits>-<random id, 32 hex digits>.snap
 //! tables/<topic id, 32 hex digits>/<broker id>/<broker epoch>/<random id, 32 hex digits>.parquet
 //! manifests/<topic id, 32 hex digits>/<version, 20 digits>/<broker id>/<broker epoch>/<random id, 32 hex digits>.manifest
+//! manifests/<topic id, 32 hex digits>/leaves/<broker id>/<broker epoch>/<random id, 32 hex digits>.leaf
 //! ```
 //!
 //! A fold that no commit log names any more is garbage, and so is a segment; a table file that its topic's manifest does
-//! not name is garbage once the session that wrote it is over. The number of a snapshot, and the version of a manifest,
+//! not name, itself or in a leaf, is garbage once the session that wrote it is over, and so is a leaf. The number of a snapshot, and the version of a manifest,
 //! is larger than those of all before it, so that the last name is the newest.
 //!
 //! The broker epoch tells garbage collection which session wrote an object; the random id makes
@@ -39,7 +40,7 @@ pub const SNAPSHOTS_PREFIX: &str = "metadata/";
 /// Folder of all table files, by topic.
 pub const TABLES_PREFIX: &str = "tables/";
 
-/// Folder of all manifests, by topic.
+/// Folder of all manifests and their leaves, by topic.
 pub const MANIFESTS_PREFIX: &str = "manifests/";
 
 const SEGMENT_SUFFIX: &str = ".seg";
@@ -47,6 +48,10 @@ const FOLD_SUFFIX: &str = ".fold";
 const SNAPSHOT_SUFFIX: &str = ".snap";
 const TABLE_SUFFIX: &str = ".parquet";
 const MANIFEST_SUFFIX: &str = ".manifest";
+const LEAF_SUFFIX: &str = ".leaf";
+
+/// Where the leaves of a topic are in the folder of its manifests.
+const LEAVES_FOLDER: &str = "leaves/";
 
 /// A valid object name. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +79,7 @@ pub struct SnapshotName {
     pub id: Uuid,
 }
 
-/// What the name of a table file says.
+/// What the name of a table file, or of a leaf, says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TableName {
     /// Of which topic.
@@ -138,7 +143,13 @@ impl ObjectKey {
         Self::of_session(&folder, &name.written, MANIFEST_SUFFIX)
     }
 
-    /// The folder of the manifests of one topic.
+    /// The key of a leaf.
+    pub fn leaf(name: &TableName) -> Self {
+        let folder = format!("{}{LEAVES_FOLDER}", Self::manifests_of(name.topic_id));
+        Self::of_session(&folder, &name.written, LEAF_SUFFIX)
+    }
+
+    /// The folder of the manifests of one topic, and of their leaves.
     pub fn manifests_of(topic_id: TopicId) -> String {
         format!("{MANIFESTS_PREFIX}{}/", topic_id.0.simple())
     }
@@ -160,11 +171,13 @@ impl ObjectKey {
         let snapshot = || parse_snapshot(key).map(|name| Self::snapshot(&name));
         let table = || parse_table(key).map(|name| Self::table(&name));
         let manifest = || parse_manifest(key).map(|name| Self::manifest(&name));
+        let leaf = || parse_leaf(key).map(|name| Self::leaf(&name));
         segment
             .or_else(fold)
             .or_else(snapshot)
             .or_else(table)
             .or_else(manifest)
+            .or_else(leaf)
             .filter(|canonical| canonical.as_str() == key)
             .ok_or_else(|| InvalidObjectKey(key.chars().take(200).collect()))
     }
@@ -192,6 +205,11 @@ impl ObjectKey {
     /// What a manifest's name says; `None` if it is the name of something else.
     pub fn manifest_name(&self) -> Option<ManifestName> {
         parse_manifest(&self.0)
+    }
+
+    /// What a leaf's name says; `None` if it is the name of something else.
+    pub fn leaf_name(&self) -> Option<TableName> {
+        parse_leaf(&self.0)
     }
 
     /// The name, without a leading slash.
@@ -235,6 +253,14 @@ fn parse_manifest(key: &str) -> Option<ManifestName> {
         topic_id: TopicId(Uuid::try_parse(topic_id).ok()?),
         version: version.parse().ok()?,
         written: parse_of_session("", path, MANIFEST_SUFFIX)?,
+    })
+}
+
+fn parse_leaf(key: &str) -> Option<TableName> {
+    let (topic_id, path) = key.strip_prefix(MANIFESTS_PREFIX)?.split_once('/')?;
+    Some(TableName {
+        topic_id: TopicId(Uuid::try_parse(topic_id).ok()?),
+        written: parse_of_session(LEAVES_FOLDER, path, LEAF_SUFFIX)?,
     })
 }
 
@@ -325,6 +351,15 @@ mod tests {
         assert_eq!(ObjectKey::parse(text), Ok(manifest.clone()));
         assert_eq!(manifest.manifest_name(), Some(name));
         assert_eq!((manifest.table_name(), table.manifest_name()), (None, None));
+        let name = TableName { topic_id, written };
+        let leaf = ObjectKey::leaf(&name);
+        let text = "manifests/00000000000000000000000000000007/leaves/3/170/00000000000000000000000000000abc.leaf";
+        assert_eq!(leaf.as_str(), text);
+        assert!(text.starts_with(&ObjectKey::manifests_of(topic_id)));
+        assert_eq!(ObjectKey::parse(text), Ok(leaf.clone()));
+        assert_eq!(leaf.leaf_name(), Some(name));
+        let others = (leaf.manifest_name(), leaf.table_name(), table.leaf_name());
+        assert_eq!((others, manifest.leaf_name()), ((None, None, None), None));
     }
 
     #[test]
@@ -342,6 +377,8 @@ mod tests {
             "metadata/00000000000000000000000000000007/42-00000000000000000000000000000abc.snap",
             "tables/7/3/170/00000000000000000000000000000abc.parquet",
             "manifests/00000000000000000000000000000007/42/3/170/00000000000000000000000000000abc.manifest",
+            "manifests/00000000000000000000000000000007/leaves/3/170/00000000000000000000000000000abc.manifest",
+            "manifests/00000000000000000000000000000007/3/170/00000000000000000000000000000abc.leaf",
         ] {
             assert!(ObjectKey::parse(bad).is_err(), "{bad}");
         }

@@ -14,8 +14,8 @@ use alluvium_common::topic::{PartitionIndex, TopicId, TopicPartition};
 use alluvium_segment::fold_object::{FoldBuilder, FoldIndex, FoldedCommit};
 use alluvium_segment::footer::{BlockEncoding, Footer, ProducerBatch, ProducerSummary};
 use alluvium_segment::manifest::{
-    CleanState, Manifest, ManifestContent, PublishedPartition, PublishedProducer, SpanEntry,
-    TableEntry, TombstoneMark,
+    CleanState, Leaf, LeafEntry, Manifest, ManifestContent, PublishedPartition, PublishedProducer,
+    SpanEntry, TableEntry, TombstoneMark,
 };
 use alluvium_segment::object_key::{ObjectKey, SegmentName, TableName};
 use alluvium_segment::record_batch::{
@@ -426,4 +426,38 @@ fn manifests_of_version_1() {
     let file = golden("manifest/v1.manifest", &fresh);
     let (manifest, _) = Manifest::decode(&file).expect("valid");
     assert_eq!(manifest.to_content(), manifest_content());
+}
+
+/// The compressed bytes may change with the library; what is stored must stay readable.
+#[test]
+fn manifests_of_version_2_and_their_leaves_of_version_1() {
+    let topic_id = TopicId(Uuid::from_u128(2));
+    let mut expected = manifest_content();
+    let (older, newer) = expected.tables.split_at(2);
+    let older = older.iter().cloned().map(std::sync::Arc::new).collect();
+    let leaf = Leaf::new(topic_id, older).expect("valid");
+    let object = leaf.encode().expect("small");
+    let file = golden("manifest/v1.leaf", &object.chunks.concat());
+    let (found, index_crc) = Leaf::decode(&file).expect("valid");
+    assert_eq!(found, leaf);
+
+    let object_key = ObjectKey::leaf(&TableName {
+        topic_id,
+        written: SegmentName {
+            broker_id: BrokerId(7),
+            broker_epoch: BrokerEpoch(123_456),
+            id: Uuid::from_u128(9),
+        },
+    });
+    let entry = LeafEntry {
+        size_bytes: file.len() as u64,
+        index_crc,
+        ..LeafEntry::new(object_key, &object, &leaf)
+    };
+    expected.tables = newer.to_vec();
+    expected.leaves = vec![entry];
+    let fresh = expected.encode().expect("small").chunks.concat();
+    let file = golden("manifest/v2.manifest", &fresh);
+    let (manifest, _) = Manifest::decode(&file).expect("valid");
+    assert_eq!(manifest.to_content(), expected);
 }

@@ -1,10 +1,12 @@
-//! What is published: offsets in table files, found through a topic's manifest and turned back into record batches.
+//! What is published: offsets in table files, found through a topic's manifest (and its `leaves`) and turned back into
+//! record batches.
 //!
 //! The unit is the **stripe**: some thousand rows that are next to each other in a file, rebuilt as a whole into a block
 //! of batches. Blocks made so are kept in memory beside those of segments, so that a reader that goes on, or another one
 //! at the same place, does not rebuild again. Rebuilding takes a processor some milliseconds, and is done by a few
 //! threads at a time: readers of history must not take the processors from those who write.
 
+mod leaves;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -16,7 +18,8 @@ use alluvium_cache::log::PartitionLog;
 use alluvium_cache::segment_cache::{Block, CacheError, SegmentCache};
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::offset::Offset;
-use alluvium_segment::manifest::{Manifest, TableEntry};
+use alluvium_common::topic::PartitionIndex;
+use alluvium_segment::manifest::{Holder, Leaf, Manifest, TableEntry};
 use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_index::SegmentRef;
 use alluvium_table::{Stripe, TableFile, TableRef};
@@ -26,6 +29,10 @@ use tokio::sync::Semaphore;
 /// Bytes of parsed tails of table files kept in memory. One is some hundred kilobytes.
 const TAILS_BYTES: usize = 32 << 20;
 
+/// Bytes of leaves of manifests kept in memory: some sixty of topics with a dozen partitions. A reader needs one for some
+/// hundred table files.
+const LEAVES_BYTES: usize = 32 << 20;
+
 /// Stripes rebuilt at the same time. Each takes some times its raw bytes of memory while it is.
 const REBUILDS_MAX: usize = 2;
 
@@ -34,6 +41,7 @@ const REBUILDS_MAX: usize = 2;
 pub(crate) struct History {
     cache: SegmentCache,
     tails: Cache<ObjectKey, Arc<TableFile>>,
+    leaves: Cache<ObjectKey, Arc<Leaf>>,
     rebuilds: Arc<Semaphore>,
 }
 
@@ -65,9 +73,16 @@ impl History {
             .with_eviction_config(LruConfig::default())
             .with_weighter(|_: &ObjectKey, file: &Arc<TableFile>| file.memory_bytes())
             .build();
+        let leaves = CacheBuilder::new(LEAVES_BYTES)
+            .with_name("manifest-leaves")
+            .with_shards(1)
+            .with_eviction_config(LruConfig::default())
+            .with_weighter(|_: &ObjectKey, leaf: &Arc<Leaf>| leaf.memory_bytes())
+            .build();
         Self {
             cache,
             tails,
+            leaves,
             rebuilds: Arc::new(Semaphore::new(REBUILDS_MAX)),
         }
     }
@@ -130,7 +145,7 @@ impl History {
     }
 
     /// Starts to fetch what a reader of `manifest` that has come to `from` will want next, up to about `bytes` of it, as
-    /// far as the tails of its files are known.
+    /// far as its leaves and the tails of its files are known.
     pub(crate) fn prefetch(
         &self,
         log: &PartitionLog,
@@ -141,26 +156,50 @@ impl History {
         let partition = log.tp.partition;
         let mut left = bytes;
         for found in manifest.spans_from(partition, from) {
-            let object = object_of(found.table);
-            let Some(file) = self.tails.get(&found.table.object_key) else {
-                let tail = table_ref(found.table).tail_range();
-                self.cache.prefetch(&object, tail, ReadClass::Backfill);
-                return;
-            };
-            let first = file.stripe_at(partition, from).unwrap_or(usize::MAX);
-            let stripes = file.stripes().iter().enumerate().skip(first);
-            for (number, _) in stripes.take_while(|(_, stripe)| stripe.partition == partition) {
-                for range in file.ranges(number) {
-                    let wanted = range.end - range.start;
-                    if left == 0
-                        || self.cache.prefetch(&object, range, ReadClass::Backfill) < wanted
-                    {
-                        return;
+            let goes_on = match found.holder {
+                Holder::Table(table) => self.prefetch_table(table, partition, from, &mut left),
+                Holder::Leaf(entry) => match self.leaves.get(&entry.object_key) {
+                    Some(leaf) => leaf
+                        .spans_from(partition, from)
+                        .all(|found| self.prefetch_table(found.table, partition, from, &mut left)),
+                    None => {
+                        self.prefetch_leaf(entry);
+                        false
                     }
-                    left = left.saturating_sub(wanted);
-                }
+                },
+            };
+            if !goes_on {
+                return;
             }
         }
+    }
+
+    /// Whether there is more to fetch behind what the file has of the partition.
+    fn prefetch_table(
+        &self,
+        table: &TableEntry,
+        partition: PartitionIndex,
+        from: Offset,
+        left: &mut u64,
+    ) -> bool {
+        let object = object_of(table);
+        let Some(file) = self.tails.get(&table.object_key) else {
+            let tail = table_ref(table).tail_range();
+            self.cache.prefetch(&object, tail, ReadClass::Backfill);
+            return false;
+        };
+        let first = file.stripe_at(partition, from).unwrap_or(usize::MAX);
+        let stripes = file.stripes().iter().enumerate().skip(first);
+        for (number, _) in stripes.take_while(|(_, stripe)| stripe.partition == partition) {
+            for range in file.ranges(number) {
+                let wanted = range.end - range.start;
+                if *left == 0 || self.cache.prefetch(&object, range, ReadClass::Backfill) < wanted {
+                    return false;
+                }
+                *left = left.saturating_sub(wanted);
+            }
+        }
+        true
     }
 }
 

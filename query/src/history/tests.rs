@@ -91,6 +91,7 @@ enum Op {
     Append(BatchSpec),
     Upload,
     Publish,
+    MoveToLeaf(usize),
     Consume { at: u8, max_bytes: usize },
 }
 
@@ -99,6 +100,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => spec().prop_map(Op::Append),
         2 => Just(Op::Upload),
         2 => Just(Op::Publish),
+        1 => (1..4_usize).prop_map(Op::MoveToLeaf),
         1 => (any::<u8>(), 1..20_000_usize).prop_map(|(at, max_bytes)| Op::Consume { at, max_bytes }),
     ]
 }
@@ -121,6 +123,7 @@ proptest! {
                     Op::Append(spec) => broker.append(&mut log, &spec, false),
                     Op::Upload => broker.upload(&mut [&mut log]).await,
                     Op::Publish => drop(broker.publish(&mut log).await),
+                    Op::MoveToLeaf(count) => drop(broker.move_to_leaf(&mut log, count).await),
                     Op::Consume { at, max_bytes } => {
                         let from = log.end().get() * i64::from(at) / 255;
                         consume(&broker, &log, offset(from), max_bytes).await;
@@ -193,4 +196,58 @@ async fn damage_is_repaired_by_a_second_read_or_told() {
     let repaired = read().await.expect("repaired");
     let seen = seen(&repaired, offset(0));
     assert_eq!(seen, all(&log)[..seen.len()]);
+}
+
+/// The same of a leaf, which is not read for what it does not list.
+#[tokio::test]
+async fn a_damaged_leaf_is_repaired_by_a_second_read_or_told() {
+    let broker = TestBroker::new(1).await;
+    let mut log = published(&broker).await;
+    let leaf = broker.move_to_leaf(&mut log, 2).await.expect("put");
+    let flips = |times| {
+        broker.faults.add(FaultRule {
+            name_contains: Some(leaf.to_string()),
+            ..FaultRule::next(Operation::Get, times, Fault::FlipBit)
+        });
+    };
+    flips(2);
+    let of_last_file = broker.reader.read(request(offset(450), 500)).await;
+    let of_last_file = seen(&of_last_file.expect("reads"), offset(450));
+    let expected = all(&log).split_off(450);
+    assert_eq!(of_last_file, expected[..of_last_file.len()]);
+    let read = || broker.reader.read(request(offset(0), 500));
+    assert!(
+        matches!(
+            read().await,
+            Err(ReadError::Segment(CacheError::Corrupt { object_key, .. })) if object_key == leaf
+        ),
+        "twice it was not what the manifest names"
+    );
+    flips(1);
+    let repaired = read().await.expect("repaired");
+    let seen = seen(&repaired, offset(0));
+    assert_eq!(seen, all(&log)[..seen.len()]);
+    assert_eq!(broker.faults.injected(), 3);
+}
+
+/// Readers that come at the same time wait for one read.
+#[tokio::test]
+async fn a_leaf_is_read_once_for_many_readers() {
+    let broker = TestBroker::new(1).await;
+    let mut log = published(&broker).await;
+    broker.move_to_leaf(&mut log, 3).await.expect("put");
+    let manifest = log.log.published().expect("published");
+    let find = |from| {
+        let history = broker.reader.history();
+        history.table_from(&manifest, tp(0).partition, offset(from))
+    };
+    let found = futures::future::try_join_all([0, 199, 200, 599].map(find)).await;
+    let found = found.expect("read").into_iter().map(|found| {
+        let offsets = found.expect("listed").span.offsets();
+        (offsets.start.get(), offsets.end.get())
+    });
+    let found: Vec<_> = found.collect();
+    assert_eq!(found, [(0, 200), (0, 200), (200, 400), (400, 600)]);
+    assert_eq!(broker.cache_metrics.misses.get(), 1);
+    assert!(find(600).await.expect("known").is_none());
 }

@@ -56,6 +56,7 @@ proptest! {
         tail_bytes in prop_oneof![Just(1), Just(usize::MAX)],
         log_start in 0..20_i64,
         hidden in spec(),
+        leaves in prop::collection::vec(0..4_usize, 0..3),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
@@ -69,6 +70,9 @@ proptest! {
                 if upload == 1 {
                     broker.publish(&mut log).await;
                 }
+            }
+            for tables in leaves {
+                broker.move_to_leaf(&mut log, tables).await;
             }
             let upto = log.end();
             broker.append_hidden(&mut log, &hidden, false);

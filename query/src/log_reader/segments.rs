@@ -194,7 +194,8 @@ fn find(log: &PartitionLog, offset: Offset) -> Option<Found> {
     })
 }
 
-/// Bytes of what is stored from `from` on; stops counting at `enough`.
+/// Bytes of what is stored from `from` on; stops counting at `enough`. Of what is published the table file or leaf that holds
+/// `from` counts as a whole: it is for a reader that waits for more, and does not wait there.
 pub(super) fn bytes_from(log: &PartitionLog, from: Offset, enough: usize) -> usize {
     let mut bytes = 0;
     if let Some(manifest) = log.published() {

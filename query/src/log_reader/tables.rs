@@ -24,11 +24,17 @@ impl LogReader {
             return Ok(Step::More);
         };
         let partition = log.tp.partition;
-        for found in manifest.spans_from(partition, read.next_offset) {
+        loop {
+            let found = self
+                .history
+                .table_from(&manifest, partition, read.next_offset);
+            let Some(found) = found.await? else {
+                break;
+            };
             if found.span.base_offset >= upto {
                 return Ok(Step::End);
             }
-            let table = self.history.open(found.table).await?;
+            let table = self.history.open(&found.table).await?;
             let step = self.read_table(log, &table, request, upto, read).await?;
             if matches!(step, Step::End) {
                 return Ok(Step::End);

@@ -1,24 +1,23 @@
-//! Manifests in bytes: a parted object whose items are table files, then partitions.
+//! Manifests in bytes: a parted object whose items are leaves, table files, then partitions.
 
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::{PartitionIndex, TopicId};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::entries::{decode_leaf, decode_table, encode_leaf, encode_table, offset};
 use super::{
-    CleanState, Manifest, ManifestContent, PublishedPartition, PublishedProducer, SpanEntry,
-    TableEntry, TombstoneMark,
+    CleanState, Manifest, ManifestContent, PublishedPartition, PublishedProducer, TombstoneMark,
 };
 use crate::error::FormatError;
 use crate::fold_object::slice;
 use crate::footer::producers::{decode_partition, encode_partition};
-use crate::object_key::ObjectKey;
-use crate::parted::{self, EncodedObject, Format, Writer};
+use crate::parted::{self, EncodedObject, Format, PartEntry, Writer};
 use crate::reader::Reader;
 use crate::record_batch::varint::{put_signed, put_unsigned};
 
-/// The newest version; all older ones are read.
-pub const MANIFEST_VERSION: u16 = 1;
+/// The newest version; all older ones are read. Version 1 had no leaves.
+pub const MANIFEST_VERSION: u16 = 2;
 
 const FORMAT: Format = Format {
     what: "manifest",
@@ -35,11 +34,11 @@ pub fn index_length(tail: &[u8]) -> Result<u32, FormatError> {
     parted::index_length(&FORMAT, tail)
 }
 
-const ITEM_TABLE: u64 = 0;
+/// The items of manifests; those of leaves are tables.
+pub(super) const ITEM_TABLE: u64 = 0;
 const ITEM_PARTITION: u64 = 1;
+pub(super) const ITEM_LEAF: u64 = 2;
 
-/// Least bytes of a span: partition, two offsets, records, bytes, two timestamps.
-const SPAN_BYTES_MIN: usize = 7;
 /// Least bytes of a mark of tombstones: an offset and a time.
 const MARK_BYTES_MIN: usize = 2;
 /// Timestamps of producers are stored as they are.
@@ -54,6 +53,10 @@ impl ManifestContent {
         let mut about = [0; 20];
         about[..16].copy_from_slice(self.topic_id.0.as_bytes());
         let mut writer = Writer::new(FORMAT, about);
+        for leaf in &self.leaves {
+            let item = encode_leaf(leaf)?;
+            writer.add(|out| out.extend_from_slice(&item))?;
+        }
         for table in &self.tables {
             let item = encode_table(table)?;
             writer.add(|out| out.extend_from_slice(&item))?;
@@ -85,17 +88,30 @@ impl Manifest {
         content.version = reader.unsigned()?;
         content.created_ms = reader.signed()?;
         for part in parted::parts_of(reader)? {
-            let range = part.range();
-            let raw = part.open(&FORMAT, slice(object, range.start, range.end)?)?;
-            let mut reader = Reader::new(&raw, FORMAT.what);
-            for _ in 0..part.items {
-                decode_item(&mut reader, &mut content)?;
-            }
-            if !reader.is_empty() {
-                return Err(reader.malformed());
-            }
+            items_of(&FORMAT, object, &part, |reader| {
+                decode_item(reader, &mut content)
+            })?;
         }
         Ok((Self::new(content)?, crc))
+    }
+}
+
+/// Decodes all items of a part.
+pub(super) fn items_of(
+    format: &Format,
+    object: &Bytes,
+    part: &PartEntry,
+    mut decode: impl FnMut(&mut Reader<'_>) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    let range = part.range();
+    let raw = part.open(format, slice(object, range.start, range.end)?)?;
+    let mut reader = Reader::new(&raw, format.what);
+    for _ in 0..part.items {
+        decode(&mut reader)?;
+    }
+    match reader.is_empty() {
+        true => Ok(()),
+        false => Err(reader.malformed()),
     }
 }
 
@@ -105,6 +121,7 @@ pub(super) fn decode_item(
 ) -> Result<(), FormatError> {
     match reader.unsigned()? {
         ITEM_TABLE => content.tables.push(decode_table(reader)?),
+        ITEM_LEAF => content.leaves.push(decode_leaf(reader)?),
         ITEM_PARTITION => {
             let (partition, published) = decode_published(reader)?;
             if content.partitions.insert(partition, published).is_some() {
@@ -114,80 +131,6 @@ pub(super) fn decode_item(
         _ => return Err(reader.malformed()),
     }
     Ok(())
-}
-
-fn encode_table(table: &TableEntry) -> Result<Vec<u8>, FormatError> {
-    let mut out = Vec::with_capacity(160 + 32 * table.spans.len());
-    put_unsigned(&mut out, ITEM_TABLE);
-    let name = table.object_key.as_str();
-    put_unsigned(&mut out, name.len() as u64);
-    out.extend_from_slice(name.as_bytes());
-    put_unsigned(&mut out, table.size_bytes);
-    put_unsigned(&mut out, u64::from(table.tail_length));
-    out.extend_from_slice(&table.tail_crc.to_le_bytes());
-    put_unsigned(&mut out, table.spans.len() as u64);
-    let mut next = 0;
-    for span in &table.spans {
-        let step = u64::try_from(i64::from(span.partition.0) - next);
-        put_unsigned(
-            &mut out,
-            step.map_err(|_| FormatError::Malformed(FORMAT.what))?,
-        );
-        next = i64::from(span.partition.0) + 1;
-        put_unsigned(&mut out, span.base_offset.get() as u64);
-        let offsets = u64::try_from(span.next_offset.get() - span.base_offset.get());
-        put_unsigned(
-            &mut out,
-            offsets.map_err(|_| FormatError::Malformed(FORMAT.what))?,
-        );
-        put_unsigned(&mut out, span.records);
-        put_unsigned(&mut out, span.raw_bytes);
-        put_signed(&mut out, span.min_timestamp);
-        put_signed(
-            &mut out,
-            span.max_timestamp.wrapping_sub(span.min_timestamp),
-        );
-    }
-    Ok(out)
-}
-
-fn decode_table(reader: &mut Reader<'_>) -> Result<TableEntry, FormatError> {
-    let name_length = reader.count(1)?;
-    let name = std::str::from_utf8(reader.take(name_length)?).map_err(|_| reader.malformed())?;
-    let object_key = ObjectKey::parse(name).map_err(|_| reader.malformed())?;
-    let size_bytes = reader.unsigned()?;
-    let tail_length = reader.number()?;
-    let tail_crc = u32::from_le_bytes(reader.array()?);
-    let count = reader.count(SPAN_BYTES_MIN)?;
-    let mut spans = Vec::with_capacity(count);
-    let mut next = 0i64;
-    for _ in 0..count {
-        let step: i64 = reader.number()?;
-        let partition = next.checked_add(step).ok_or(reader.malformed())?;
-        let partition = i32::try_from(partition).map_err(|_| reader.malformed())?;
-        next = i64::from(partition) + 1;
-        let base_offset = offset(reader)?;
-        let offsets: i64 = reader.number()?;
-        let next_offset = base_offset.get().checked_add(offsets).and_then(Offset::new);
-        let (records, raw_bytes) = (reader.unsigned()?, reader.unsigned()?);
-        let min_timestamp = reader.signed()?;
-        spans.push(SpanEntry {
-            partition: PartitionIndex(partition),
-            base_offset,
-            next_offset: next_offset.ok_or(reader.malformed())?,
-            records,
-            raw_bytes,
-            min_timestamp,
-            max_timestamp: min_timestamp.wrapping_add(reader.signed()?),
-        });
-    }
-    Ok(TableEntry {
-        object_key,
-        size_bytes,
-        tail_length,
-        tail_crc,
-        spans,
-    })
 }
 
 fn encode_published(
@@ -284,8 +227,4 @@ fn decode_clean(reader: &mut Reader<'_>) -> Result<CleanState, FormatError> {
         dirty_since_ms,
         tombstones,
     })
-}
-
-fn offset(reader: &mut Reader<'_>) -> Result<Offset, FormatError> {
-    Offset::new(reader.number()?).ok_or(reader.malformed())
 }

@@ -3,9 +3,14 @@
 //!
 //! A manifest is never changed. The metadata store names the one that counts, by name, size and checksum, and moves on
 //! to the next by a compare-and-set; what the next one does not name any more is garbage after a while.
+//!
+//! The manifest of a topic with many table files has two levels: see [`Leaf`].
 
 mod clean;
 mod codec;
+mod entries;
+mod leaf;
+mod leaf_codec;
 mod lookup;
 #[cfg(test)]
 mod tests;
@@ -23,7 +28,9 @@ use crate::object_key::ObjectKey;
 
 pub use clean::{CleanState, TOMBSTONE_MARKS_MAX, TombstoneMark};
 pub use codec::{MANIFEST_VERSION, index_length};
-pub use lookup::{Manifest, TableSpan};
+pub use leaf::{Leaf, LeafEntry, LeafSpan};
+pub use leaf_codec::LEAF_VERSION;
+pub use lookup::{Holder, Manifest, RootSpan, TableSpan};
 
 /// A manifest as the metadata store names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +77,14 @@ pub struct TableEntry {
     pub tail_crc: u32,
     /// What it holds of which partition, sorted by partition, each at most once.
     pub spans: Vec<SpanEntry>,
+}
+
+impl TableEntry {
+    /// Bytes of keys, values and headers of all its records.
+    pub(crate) fn raw_bytes(&self) -> u64 {
+        let spans = self.spans.iter().map(|span| span.raw_bytes);
+        spans.fold(0, u64::saturating_add)
+    }
 }
 
 /// The offsets of one partition that a table file answers for. Not each of them need have a record: control records are
@@ -172,7 +187,9 @@ pub struct ManifestContent {
     pub version: u64,
     /// When it was made, in milliseconds since the Unix epoch. For people.
     pub created_ms: i64,
-    /// The table files, in any order; their spans do not overlap.
+    /// Leaves, which list older table files, oldest first; their spans do not overlap, nor with those of tables.
+    pub leaves: Vec<LeafEntry>,
+    /// The table files that are in no leaf, in any order; their spans do not overlap.
     pub tables: Vec<TableEntry>,
     /// What is published of which partition.
     pub partitions: BTreeMap<PartitionIndex, PublishedPartition>,
@@ -185,6 +202,7 @@ impl ManifestContent {
             topic_id,
             version: 0,
             created_ms: 0,
+            leaves: Vec::new(),
             tables: Vec::new(),
             partitions: BTreeMap::new(),
         }

@@ -1,3 +1,5 @@
+mod leaves;
+
 use std::collections::btree_map::Entry;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
@@ -100,7 +102,10 @@ fn offsets_are_found_over_files_and_gaps() {
     let manifest = Manifest::new(content(tables, &[(0, 40), (3, 5)])).expect("well formed");
     let found = |partition, from| {
         let spans = manifest.spans_from(PartitionIndex(partition), offset(from));
-        let bases = spans.map(|found| (found.table.tail_crc, found.span.base_offset.get()));
+        let bases = spans.map(|found| match found.holder {
+            Holder::Table(table) => (table.tail_crc, found.span.base_offset.get()),
+            Holder::Leaf(leaf) => panic!("{leaf:?}"),
+        });
         bases.collect::<Vec<_>>()
     };
     assert_eq!(found(0, 0), [(2, 0), (1, 10), (3, 30)]);

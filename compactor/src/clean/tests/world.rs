@@ -19,7 +19,7 @@ use alluvium_metadata::store::{MemoryStore, MetadataStore, MetadataStoreExt, Rev
 use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_metadata::value;
 use alluvium_metadata::view::ClusterView;
-use alluvium_segment::manifest::{CleanState, Manifest, ManifestContent};
+use alluvium_segment::manifest::{CleanState, Holder, Manifest, ManifestContent};
 use alluvium_segment::record_batch::{Codec, Record, TimestampType};
 use alluvium_table::TableOptions;
 use object_store::ObjectStore;
@@ -345,7 +345,10 @@ impl World {
         let objects = &self.paced();
         let mut stored = Vec::new();
         for found in self.manifest().spans_from(partition, Offset::ZERO) {
-            let source = Source::open(objects, Arc::clone(found.table)).await;
+            let Holder::Table(table) = found.holder else {
+                panic!("a compacted topic has no leaves");
+            };
+            let source = Source::open(objects, Arc::clone(table)).await;
             let source = source.expect("whole");
             for number in source.stripes_of(partition) {
                 let ranges = source.file.ranges(number).into_iter();
