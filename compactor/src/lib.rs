@@ -6,6 +6,7 @@
 
 pub mod clean;
 pub mod fold;
+pub mod leaves;
 pub mod log_keeper;
 pub mod manifests;
 pub mod pace;

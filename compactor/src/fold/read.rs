@@ -33,6 +33,16 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether reading it again will not help.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Object { source, .. } => matches!(source, object_store::Error::NotFound { .. }),
+        }
+    }
+}
+
 /// The commits that an entry stands for, in order, checked.
 pub async fn commits_of(
     objects: &dyn ObjectStore,

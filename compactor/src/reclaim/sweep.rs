@@ -16,10 +16,11 @@ use alluvium_metadata::compaction::{PublicationWriter, ReadPublishedError};
 use alluvium_metadata::fold::{LogId, commit_logs, read_log};
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::store::{MetadataStore, MetadataStoreExt, StoreError};
+use alluvium_segment::manifest::LeafEntry;
 use alluvium_segment::object_key::{
     FOLDS_PREFIX, MANIFESTS_PREFIX, ObjectKey, SEGMENTS_PREFIX, SegmentName, TABLES_PREFIX,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::time::Instant;
@@ -27,10 +28,14 @@ use tracing::{info, warn};
 
 use super::{Graves, UploadSweeper};
 use crate::fold::{ReadError, commits_of};
+use crate::leaves::read_leaf;
 use crate::manifests::Manifests;
 
 /// Objects that are remembered between two looks, at most: some 20 MiB of names. The rest is found another time.
 const SUSPECTS_MAX: usize = 200_000;
+
+/// Leaves of a manifest read at the same time.
+const LEAVES_PARALLEL: usize = 8;
 
 /// Why a sweep came to no end. Nothing is deleted then.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +49,7 @@ pub enum SweepError {
     /// A commit log could not be read.
     #[error(transparent)]
     Log(#[from] ReadCommitsError),
-    /// A fold or a manifest could not be read: what it names is unknown.
+    /// A fold, a manifest or a leaf could not be read: what it names is unknown.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The bucket could not be listed.
@@ -182,8 +187,25 @@ impl Sweeper {
             let tables = manifest.tables().iter();
             named.extend(tables.map(|table| table.object_key.clone()));
             named.insert(record.object_key);
+            let leaves = manifest.leaves().iter().map(Arc::clone);
+            let leaves: Vec<_> = leaves.map(|leaf| self.listed_in(topic_id, leaf)).collect();
+            let mut leaves = futures::stream::iter(leaves).buffer_unordered(LEAVES_PARALLEL);
+            while let Some(names) = leaves.try_next().await? {
+                named.extend(names);
+            }
         }
         Ok(named)
+    }
+
+    /// A leaf, and what it lists.
+    async fn listed_in(
+        &self,
+        topic_id: TopicId,
+        entry: Arc<LeafEntry>,
+    ) -> Result<Vec<ObjectKey>, ReadError> {
+        let leaf = read_leaf(&*self.objects, topic_id, &entry).await?;
+        let tables = leaf.tables().iter().map(|table| table.object_key.clone());
+        Ok(tables.chain([entry.object_key.clone()]).collect())
     }
 
     /// Topics of which something stands in the metadata, by a read (F6).
@@ -255,6 +277,9 @@ pub(super) fn writer_of(key: &ObjectKey) -> Option<(SegmentName, Option<TopicId>
     }
     if let Some(manifest) = key.manifest_name() {
         return Some((manifest.written, Some(manifest.topic_id)));
+    }
+    if let Some(leaf) = key.leaf_name() {
+        return Some((leaf.written, Some(leaf.topic_id)));
     }
     let written = key.segment_name().or_else(|| key.fold_name())?;
     Some((written, None))

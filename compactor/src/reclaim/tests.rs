@@ -20,7 +20,9 @@ use alluvium_metadata::model::{
 use alluvium_metadata::store::{MemoryStore, MetadataStore, MetadataStoreExt, Revision};
 use alluvium_metadata::value;
 use alluvium_metadata::view::ClusterView;
-use alluvium_segment::manifest::{ManifestContent, PublishedPartition};
+use alluvium_segment::manifest::{
+    Leaf, LeafEntry, ManifestContent, PublishedPartition, SpanEntry, TableEntry,
+};
 use alluvium_segment::object_key::{ManifestName, ObjectKey, SegmentName, TableName};
 use alluvium_segment::record_batch::{BatchBuilder, BatchHeader, Codec, NO_HEADERS, StoredBatch};
 use alluvium_segment::segment_object::{EncodeOptions, SegmentEntry, SegmentHeader, encode};
@@ -155,6 +157,10 @@ impl World {
 
     /// From now on `topic` is published up to `end`.
     async fn publish(&mut self, topic: u128, end: i64) -> ObjectKey {
+        self.publish_with(topic, end, Vec::new()).await
+    }
+
+    async fn publish_with(&mut self, topic: u128, end: i64, leaves: Vec<LeafEntry>) -> ObjectKey {
         let before = self.published.get(&topic).copied();
         let version = before.map_or(0, |(version, _)| version) + 1;
         let partition = PublishedPartition {
@@ -163,6 +169,7 @@ impl World {
         };
         let content = ManifestContent {
             version,
+            leaves,
             partitions: [(PartitionIndex(0), partition)].into(),
             ..ManifestContent::empty(topic_id(topic))
         };
@@ -528,6 +535,59 @@ async fn uploads_that_cannot_all_be_listed_stay() {
     assert_eq!(uploads.all().len(), 3);
     uploads.failing.store(false, Ordering::Relaxed);
     assert_eq!(sweeper.sweep().await.expect("read"), 3);
+}
+
+/// I19: what a leaf lists is as needed as what a manifest names itself.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_looks_into_leaves() {
+    let mut world = World::new(&[1]).await;
+    let named = |world: &World| TableName {
+        topic_id: topic_id(1),
+        written: world.written(),
+    };
+    let [listed, orphan] = [(); 2].map(|()| ObjectKey::table(&named(&world)));
+    let table = TableEntry {
+        object_key: listed.clone(),
+        size_bytes: 1,
+        tail_length: 1,
+        tail_crc: 1,
+        spans: vec![SpanEntry {
+            partition: PartitionIndex(0),
+            base_offset: Offset::ZERO,
+            next_offset: offset(10),
+            records: 10,
+            raw_bytes: 10,
+            min_timestamp: 0,
+            max_timestamp: 0,
+        }],
+    };
+    let leaf = Leaf::new(topic_id(1), vec![Arc::new(table)]).expect("well formed");
+    let object = leaf.encode().expect("small");
+    let payload: PutPayload = object.chunks.iter().cloned().collect();
+    let [leaf_key, orphan_leaf] = [(); 2].map(|()| ObjectKey::leaf(&named(&world)));
+    let entry = LeafEntry::new(leaf_key.clone(), &object, &leaf);
+    world.put(&leaf_key, payload.clone()).await;
+    world.put(&orphan_leaf, payload).await;
+    for key in [&listed, &orphan] {
+        world.put(key, "x".into()).await;
+    }
+    let manifest = world.publish_with(1, 10, vec![entry]).await;
+    let mut sweeper = world.sweeper();
+    assert_eq!(sweeper.sweep().await.expect("read").suspects, 2);
+    tokio::time::advance(GRACE).await;
+    assert_eq!(sweeper.sweep().await.expect("read").orphans, 2);
+    tokio::time::advance(GRACE).await;
+    assert_eq!(world.graves.delete_due().await, 2);
+    for kept in [&listed, &leaf_key, &manifest] {
+        assert!(world.exists(kept).await, "{kept}");
+    }
+    for gone in [&orphan, &orphan_leaf] {
+        assert!(!world.exists(gone).await, "{gone}");
+    }
+    // Nobody knows what it lists.
+    world.put(&leaf_key, "x".into()).await;
+    assert!(sweeper.sweep().await.is_err());
+    assert!(world.graves.is_empty());
 }
 
 async fn open_session(world: &World, id: i32) -> BrokerEpoch {

@@ -4,8 +4,8 @@
 //! one level as make one of the next are joined, so that each record is written anew once for each level. A file of half
 //! the size that files may have is left alone.
 
+use std::borrow::Borrow;
 use std::ops::Range;
-use std::sync::Arc;
 
 use alluvium_segment::manifest::TableEntry;
 
@@ -16,13 +16,14 @@ const FAN_IN: usize = 8;
 const LOWEST_BYTES: u64 = 1 << 20;
 
 /// The first run of neighbours that is worth joining; `table_bytes` is the size at which a file ends.
-pub fn run_to_join(tables: &[Arc<TableEntry>], table_bytes: u64) -> Option<Range<usize>> {
+pub fn run_to_join(tables: &[impl Borrow<TableEntry>], table_bytes: u64) -> Option<Range<usize>> {
     let is_full = |table: &TableEntry| table.size_bytes >= table_bytes / 2;
     let mut start = 0;
     while start < tables.len() {
-        let level = level(&tables[start]);
-        let same = |table: &&Arc<TableEntry>| !is_full(table) && self::level(table) == level;
-        let run = tables[start..].iter().take_while(same).count();
+        let level = level(tables[start].borrow());
+        let same = |table: &TableEntry| !is_full(table) && self::level(table) == level;
+        let run = tables[start..].iter();
+        let run = run.take_while(|table| same((*table).borrow())).count();
         if run >= FAN_IN {
             return Some(start..start + FAN_IN);
         }

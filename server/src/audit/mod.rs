@@ -3,7 +3,7 @@
 //!
 //! Flow, in the order of what one step needs of those before:
 //! 1. `entries`: the metadata, decoded; every commit log is whole.
-//! 2. `published`: the manifests that count. From here on it is known which offsets table files answer for.
+//! 2. `published`: the manifests that count, with their leaves. From here on it is known which offsets table files answer for.
 //! 3. `segments`: every segment, byte by byte. Of records that are published too a `digest` is kept, block by block (`overlap`).
 //! 4. `tables`: every table file, byte by byte and row by row (`window`, `rows`), and its rows against those digests.
 //! 5. `partitions`: tables, then segments, cover every partition.
@@ -56,7 +56,9 @@ pub struct Report {
     pub segments_gone: u64,
     /// Topics that are published, however little of them.
     pub topics_published: usize,
-    /// Table files that their manifests name.
+    /// Leaves that list older table files for their manifests.
+    pub leaves: u64,
+    /// Table files that their manifests name, or leaves of these.
     pub tables: u64,
     /// Their bytes.
     pub table_bytes: u64,

@@ -1,13 +1,15 @@
-//! The manifests that count.
+//! The manifests that count, and their leaves. All that is checked behind this sees one level: what a leaf lists stands in
+//! its place.
 
 use std::collections::{BTreeSet, HashSet};
 
 use alluvium_common::object_store::{ObjectStore, ObjectStoreExt, read_checked};
 use alluvium_common::topic::{TopicId, TopicPartition};
+use alluvium_compactor::leaves;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{PublishedRecord, TopicRecord};
 use alluvium_segment::FormatError;
-use alluvium_segment::manifest::{self, Manifest};
+use alluvium_segment::manifest::{self, Leaf, LeafEntry, Manifest, TableEntry};
 use alluvium_segment::object_key::ObjectKey;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -66,6 +68,10 @@ pub(super) async fn check(
                 continue;
             }
         };
+        let leaves = manifest.leaves().iter();
+        referenced.extend(leaves.map(|leaf| leaf.object_key.clone()));
+        report.leaves += manifest.leaves().len() as u64;
+        let manifest = one_level(objects, &object_key, manifest, &mut report.findings).await;
         let tables = manifest.tables().iter();
         referenced.extend(tables.map(|table| table.object_key.clone()));
         if let Some(topic) = known.topics.get(&topic_id) {
@@ -116,6 +122,69 @@ async fn read(
         }
     };
     Ok(read_checked(objects, &path, 0..size_bytes, open).await?)
+}
+
+/// A manifest with what its leaves list in their place. Of those that cannot be read nothing is known; they stay, as what
+/// answers for their offsets.
+async fn one_level(
+    objects: &dyn ObjectStore,
+    object_key: &ObjectKey,
+    manifest: Manifest,
+    findings: &mut Vec<String>,
+) -> Manifest {
+    if manifest.leaves().is_empty() {
+        return manifest;
+    }
+    let mut content = manifest.to_content();
+    let topic_id = content.topic_id;
+    let (mut unread, mut tables) = (Vec::new(), Vec::new());
+    let mut read = stream::iter(std::mem::take(&mut content.leaves))
+        .map(|entry| async move {
+            let leaf = read_leaf(objects, topic_id, &entry).await;
+            (entry, leaf)
+        })
+        .buffered(READS_PARALLEL);
+    while let Some((entry, leaf)) = read.next().await {
+        match leaf {
+            Ok(leaf) => {
+                tables.extend(leaf.tables().iter().map(|table| TableEntry::clone(table)));
+            }
+            Err(error) => {
+                findings.push(format!("manifest {object_key}: leaf {error:#}"));
+                unread.push(entry);
+            }
+        }
+    }
+    tables.append(&mut content.tables);
+    (content.tables, content.leaves) = (tables, unread);
+    match Manifest::new(content) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let finding = format!("manifest {object_key} with what its leaves list: {error}");
+            findings.push(finding);
+            manifest
+        }
+    }
+}
+
+async fn read_leaf(
+    objects: &dyn ObjectStore,
+    topic_id: TopicId,
+    entry: &LeafEntry,
+) -> anyhow::Result<Leaf> {
+    let key = &entry.object_key;
+    let name = key.leaf_name();
+    anyhow::ensure!(
+        name.is_some_and(|name| name.topic_id == topic_id),
+        "{key} is no leaf of this topic"
+    );
+    let size_bytes = objects.head(&Path::from(key.as_str())).await?.size;
+    anyhow::ensure!(
+        size_bytes == entry.size_bytes,
+        "{key} has {size_bytes} bytes, the manifest names {}",
+        entry.size_bytes
+    );
+    Ok(leaves::read_leaf(objects, topic_id, entry).await?)
 }
 
 /// What of a manifest does not fit its topic.

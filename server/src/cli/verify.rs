@@ -101,9 +101,10 @@ fn print(report: &Report, with_advice: bool) {
         report.records
     );
     println!(
-        "{} topics published: {} table files of {} bytes, {} records, {} of them compared with those in segments",
+        "{} topics published: {} table files ({} leaves list older ones) of {} bytes, {} records, {} of them compared with those in segments",
         report.topics_published,
         report.tables,
+        report.leaves,
         report.table_bytes,
         report.table_records,
         report.records_compared

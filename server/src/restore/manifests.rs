@@ -2,24 +2,29 @@
 //!
 //! A manifest is put before the metadata makes it count, and names what was committed and nothing else; one that was put
 //! and never made to count is as true as one that did. So the newest that is whole counts, if all table files that it names
-//! are there: those of a manifest that never counted may have been deleted as garbage. Of several with one version the
+//! are there, and its leaves: those of a manifest that never counted may have been deleted as garbage. Of several with one version the
 //! metadata has named one at most. Which one is not known, unless the snapshot names it; segments may have been deleted
 //! because that one had them. So the one that the snapshot names goes first, then the one that reaches furthest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use alluvium_common::topic::TopicId;
+use alluvium_compactor::leaves::read_leaf;
 use alluvium_metadata::keys::Keys;
 use alluvium_metadata::model::{PublishedRecord, TopicRecord};
 use alluvium_metadata::value;
-use alluvium_segment::manifest::{self, Manifest};
+use alluvium_segment::manifest::{self, Manifest, TableEntry};
 use alluvium_segment::object_key::{MANIFESTS_PREFIX, ManifestName, ObjectKey};
 use alluvium_segment::snapshot_object::Snapshot;
 use anyhow::Context;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+
+/// Leaves read at the same time. What they list is compared with what is there, and forgotten.
+const LEAVES_PARALLEL: usize = 8;
 
 /// The manifest of a topic that will count.
 #[derive(Debug, Clone)]
@@ -170,7 +175,27 @@ async fn read(
         (manifest.content().topic_id, manifest.version()) == (topic_id, version),
         "it is another one"
     );
-    for table in manifest.tables() {
+    are_there(manifest.tables(), tables)?;
+    let mut leaves = stream::iter(manifest.leaves())
+        .map(|leaf| read_leaf(objects, topic_id, leaf))
+        .buffered(LEAVES_PARALLEL);
+    while let Some(leaf) = leaves.try_next().await? {
+        are_there(leaf.tables(), tables)?;
+    }
+    drop(leaves);
+    let record = PublishedRecord {
+        version,
+        object_key: key.clone(),
+        size_bytes: object.len() as u64,
+        index_length: manifest::index_length(&object)?,
+        index_crc,
+    };
+    Ok(FoundManifest { record, manifest })
+}
+
+/// Whether the bucket's `tables` have all that are `named`.
+fn are_there(named: &[Arc<TableEntry>], tables: &BTreeMap<String, u64>) -> anyhow::Result<()> {
+    for table in named {
         let name = &table.object_key;
         let size = tables.get(name.as_str());
         let size = size.with_context(|| format!("table {name} is not in the bucket"))?;
@@ -180,14 +205,7 @@ async fn read(
             table.size_bytes
         );
     }
-    let record = PublishedRecord {
-        version,
-        object_key: key.clone(),
-        size_bytes: object.len() as u64,
-        index_length: manifest::index_length(&object)?,
-        index_crc,
-    };
-    Ok(FoundManifest { record, manifest })
+    Ok(())
 }
 
 impl FoundManifest {

@@ -1,3 +1,4 @@
+mod leaves;
 mod segments;
 
 use std::collections::BTreeMap;
