@@ -204,7 +204,10 @@ fn lose_metadata_and_segments(broker: &Broker) {
 #[tokio::test]
 async fn what_is_published_is_restored_without_segments() {
     let options = quick(BrokerOptions::new().durability_object());
-    let options = options.set("snapshot.interval.ms", "1h");
+    // Leaves of one table file, so that all but the newest are in some.
+    let options = options
+        .set("snapshot.interval.ms", "1h")
+        .set("publish.leaf.tables", 1);
     let mut broker = options.start().await;
     let mut client = Client::connect(&broker.endpoint()).await;
     let orders = client.create_topic("orders", 2, &[]).await;
@@ -213,7 +216,9 @@ async fn what_is_published_is_restored_without_segments() {
     broker.restart().await;
     snapshot_made(&broker).await;
     let mut client = Client::connect(&broker.endpoint()).await;
-    produce(&mut client, &orders, 0, 0, 20).await;
+    produce(&mut client, &orders, 0, 0, 10).await;
+    until_published(&broker, &orders, &[10]).await;
+    produce(&mut client, &orders, 0, 10, 20).await;
     let mut producer = client.producer().await;
     let batches: Vec<_> = ["0", "1", "2"]
         .map(|number| producer.batch(&[&format!("1-{number}")]))
@@ -226,13 +231,21 @@ async fn what_is_published_is_restored_without_segments() {
     assert!(broker.terminate().await.success());
     lose_metadata_and_segments(&broker);
 
-    // Tables that are missing are told before anything is written.
+    // Tables and leaves that are missing are told before anything is written.
+    let (_, manifest) = newest_manifest(&broker, &orders).expect("a manifest");
+    let leaf = manifest.leaves().first().expect("two files at least");
+    let leaf = broker
+        .folder()
+        .join("objects")
+        .join(leaf.object_key.as_str());
     let table = files(&broker.folder().join("objects/tables"), "parquet").remove(0);
-    let aside = table.with_extension("aside");
-    std::fs::rename(&table, &aside).expect("moved");
-    let (out, err) = texts(&broker.offline("restore", &["--dry-run"]).await);
-    assert!(out.contains("are LOST"), "{out}{err}");
-    std::fs::rename(&aside, &table).expect("moved back");
+    for missing in [table, leaf] {
+        let aside = missing.with_extension("aside");
+        std::fs::rename(&missing, &aside).expect("moved");
+        let (out, err) = texts(&broker.offline("restore", &["--dry-run"]).await);
+        assert!(out.contains("are LOST"), "{out}{err}");
+        std::fs::rename(&aside, &missing).expect("moved back");
+    }
     // A manifest that was put and is not whole counts for nothing.
     let (newest, _) = newest_manifest(&broker, &orders).expect("a manifest");
     let torn = newest.with_file_name(format!("{:032x}.manifest", 1));

@@ -41,9 +41,11 @@ pub struct CleanJob<'a> {
 }
 
 impl CleanJob<'_> {
-    /// The manifest that counts: without one there is nothing to clean.
+    /// The manifest that counts: without one there is nothing to clean. Nor with leaves, which it can only have when the
+    /// topic was not compacted for a while: what they list would not be written anew, and not be clean (I21).
     pub fn before(&self) -> Result<&Arc<Manifest>, PublishError> {
         let before = self.manifest.before.as_ref();
+        let before = before.filter(|before| before.leaves().is_empty());
         before.ok_or(PublishError::Superseded)
     }
 }

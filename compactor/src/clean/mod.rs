@@ -128,6 +128,12 @@ impl Cleaner {
         self.put_off.insert(topic_id, Instant::now());
     }
 
+    /// Whether a topic is left alone.
+    pub fn is_put_off(&self, topic_id: TopicId) -> bool {
+        let since = self.put_off.get(&topic_id);
+        since.is_some_and(|since| since.elapsed() < PUT_OFF)
+    }
+
     /// What to do now: what has begun, or the dirtiest of the topics that are this process' to compact, whose `settings`
     /// are known.
     pub fn next(
@@ -145,6 +151,10 @@ impl Cleaner {
         self.put_off.retain(|_, since| since.elapsed() < PUT_OFF);
         let plans = manifests.iter().filter_map(|(topic_id, manifest)| {
             let settings = settings(*topic_id).filter(|_| !self.put_off.contains_key(topic_id))?;
+            // All files have to be in one level.
+            if !manifest.leaves().is_empty() {
+                return None;
+            }
             let log_start = |partition| {
                 let placed = picture
                     .partitions

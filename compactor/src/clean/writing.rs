@@ -80,7 +80,7 @@ impl Writing {
         if is_done {
             self.finish(&mut content, job.time)?;
         }
-        let manifest = job.manifest.advance(followed, content, None).await?;
+        let manifest = job.manifest.advance(followed, content).await?;
         if is_done {
             self.report(&job.manifest);
         }

@@ -1,4 +1,5 @@
 mod figures;
+mod model;
 mod plan;
 
 use std::sync::Arc;

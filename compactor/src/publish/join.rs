@@ -64,6 +64,6 @@ impl Publisher {
         info!(%topic_id, files = tables.len(), into = new.len(), "joined table files");
         let mut content = manifest.content();
         replace_tables(&mut content, run, new);
-        manifest.advance(followed, content, None).await
+        manifest.advance(followed, content).await
     }
 }

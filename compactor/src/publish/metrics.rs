@@ -15,6 +15,10 @@ pub type TopicLabels = Vec<(String, String)>;
 pub struct PublishMetrics {
     /// Manifests that were made to count.
     pub manifests: Counter,
+    /// Leaves of manifests put.
+    pub leaves: Counter,
+    /// Bytes of manifests and their leaves put.
+    pub manifest_bytes: Counter,
     /// Table files put.
     pub tables: Counter,
     /// Their bytes.
@@ -50,6 +54,16 @@ impl PublishMetrics {
                 "manifests",
                 "Manifests of table files made to count",
                 &metrics.manifests,
+            ),
+            (
+                "leaves",
+                "Leaves put, which list older table files for manifests",
+                &metrics.leaves,
+            ),
+            (
+                "manifest_bytes",
+                "Bytes of manifests and their leaves put",
+                &metrics.manifest_bytes,
             ),
             ("tables", "Table files put", &metrics.tables),
             (

@@ -20,6 +20,7 @@
 mod backlog;
 mod bounds;
 mod clean;
+mod dissolve;
 mod error;
 mod fetch;
 mod join;
@@ -51,6 +52,7 @@ use alluvium_metadata::session::Session;
 use alluvium_metadata::store::{
     Compare, KeyRange, MetadataStore, RangeRequest, Revision, StoreError,
 };
+use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_metadata::topics::TopicWriter;
 use alluvium_metadata::view::{ClusterView, Picture, Published};
 use alluvium_segment::manifest::Manifest;
@@ -59,6 +61,7 @@ use object_store::ObjectStore;
 use tracing::{error, info, warn};
 
 use crate::clean::{CleanOptions, Cleaner};
+use crate::leaves::{LeafLimits, Leaves};
 use crate::manifests::read_manifest;
 use crate::pace::{Pace, PacedObjects};
 use crate::reclaim::Graves;
@@ -136,6 +139,8 @@ pub struct PublishOptions {
     pub producers_expire_ms: i64,
     /// How compacted topics are cleaned.
     pub clean: CleanOptions,
+    /// When a topic's manifest gets leaves.
+    pub leaves: LeafLimits,
 }
 
 /// What a round did.
@@ -168,6 +173,7 @@ pub struct Publisher {
     /// Topics that were seen to need the column of raw headers.
     raw_headers: std::collections::HashSet<TopicId>,
     cleaner: Cleaner,
+    leaves: Leaves,
 }
 
 impl Publisher {
@@ -199,6 +205,7 @@ impl Publisher {
             shards: Shards::new(store, keys, Arc::clone(&with.session)),
             threads: threads.ok_or(BackgroundStopped)?,
             cleaner: Cleaner::new(options.clean.clone(), Arc::clone(&with.clock)),
+            leaves: Leaves::new(Arc::clone(&with.objects)),
             with,
             options,
             bounds,
@@ -299,6 +306,9 @@ impl Publisher {
         }
         if round.published == 0 && self.backlog.is_full() {
             self.backlog.widen();
+        }
+        if round.failed == 0 && !round.more {
+            self.dissolve_if_due(&picture, &mut round).await;
         }
         if round.failed == 0 && !round.more {
             self.clean_if_due(&picture, &mut round).await;
@@ -550,7 +560,18 @@ impl Publisher {
             topic_id,
             before,
             guard: vec![self.with.session.fence(), claim],
+            leaves: (!self.is_compacted(picture, topic_id)).then_some(self.options.leaves),
+            table_bytes: self.options.table_bytes,
         }
+    }
+
+    fn is_compacted(&self, picture: &Picture, topic_id: TopicId) -> bool {
+        let defaults = &self.options.topic_defaults;
+        let topic = picture.topics.with_id(topic_id);
+        topic.is_some_and(|topic| {
+            let settings = TopicSettings::parse(&topic.configs, defaults);
+            settings.cleanup_policy.compact
+        })
     }
 }
 

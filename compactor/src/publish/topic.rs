@@ -18,7 +18,7 @@ use super::steps::{Step, steps};
 use super::write::write;
 use super::{PublishOptions, PublishSeams};
 use crate::tables::{PART_BYTES, TableOutput, TableOutputSeams};
-use crate::topic_manifest::TopicManifest;
+use crate::topic_manifest::{Next, TopicManifest};
 
 /// Steps read at the same time: the next while one is written.
 const STEPS_PARALLEL: usize = 2;
@@ -65,7 +65,11 @@ impl TopicJob<'_> {
         let now_ms = self.with.clock.now_ms();
         let expire_ms = self.options.producers_expire_ms;
         let content = next_manifest(self.manifest.content(), work, tables, now_ms, expire_ms);
-        self.manifest.advance(followed, content, self.request).await
+        let next = Next {
+            request: self.request,
+            ..content.into()
+        };
+        self.manifest.advance(followed, next).await
     }
 
     async fn write_tables(&self, work: &TopicWork) -> Result<Vec<TableEntry>, PublishError> {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
 use alluvium_common::offset::Offset;
-use alluvium_common::topic::PartitionIndex;
+use alluvium_common::topic::{PartitionIndex, TopicId};
 use alluvium_metadata::topic_config::TopicSettings;
 use alluvium_segment::manifest::{PublishedPartition, SpanEntry, TableEntry};
 use alluvium_segment::object_key::{ObjectKey, SegmentName, TableName};
@@ -58,15 +58,16 @@ fn manifest(timestamps: &[i64]) -> Manifest {
 fn start(timestamps: &[i64], from: i64, ms: Option<i64>, bytes: Option<u64>) -> i64 {
     let limits = RetentionLimits { ms, bytes };
     let manifest = manifest(timestamps);
-    let start = log_start(
-        &manifest,
-        PartitionIndex(0),
-        offset(from),
-        50,
-        &limits,
-        1_000,
-    );
-    start.get()
+    let kept = Kept {
+        manifest: &manifest,
+        partition: PartitionIndex(0),
+        from: offset(from),
+        unpublished_bytes: 50,
+    };
+    match kept.log_start(|_| None, &limits, 1_000) {
+        LogStart::At(start) => start.get(),
+        LogStart::In(leaf) => panic!("there is none: {leaf:?}"),
+    }
 }
 
 /// I23: never early.

@@ -192,6 +192,10 @@ settings! {
     /// Size at which a table file ends and the next begins. Larger files mean fewer requests for those who read all of
     /// a topic.
     "publish.table.bytes" publish_table_bytes: ByteSize = ByteSize(256 << 20);
+    /// How many of a topic's older table files are listed together, apart from its manifest, which is written anew whenever
+    /// something is published, and then names them as one. With fewer it names more of such lists, with more it lists more
+    /// files itself. The default keeps it small up to some hundred thousand files.
+    "publish.leaf.tables" publish_leaf_tables: u32 = 512;
     /// Level of Zstandard that table files are compressed with, 1 to 22. Higher levels cost far more CPU than they save
     /// bytes.
     "publish.zstd.level" publish_zstd_level: u32 = 1;
@@ -208,7 +212,7 @@ settings! {
     /// in hand, and longer than snapshot.interval.ms, so that a restore never needs what is gone.
     "log.segment.delete.delay.ms" segment_delete_delay_ms: Millis = Millis(1_200_000);
     /// How often the bucket is looked through for objects that ended processes and failed uploads left. Each time costs
-    /// a listing: a request for every thousand objects.
+    /// a listing: a request for every thousand objects, and one for every publish.leaf.tables of table files.
     "reclaim.sweep.interval.ms" sweep_interval_ms: Millis = Millis(3_600_000);
 
     /// What alluvium cost calls the money of the price table below. The table's defaults are the list prices of Amazon S3

@@ -12,6 +12,7 @@ use std::time::Duration;
 use alluvium_common::object_store::{ObjectStore, UnfinishedUploads};
 use alluvium_compactor::clean::CleanOptions;
 use alluvium_compactor::fold::{FoldMetrics, Folder};
+use alluvium_compactor::leaves::LeafLimits;
 use alluvium_compactor::log_keeper::LogKeeper;
 use alluvium_compactor::manifests::Manifests;
 use alluvium_compactor::pace::{LIMIT_MIN, Pace, PaceMetrics};
@@ -206,6 +207,7 @@ fn publisher(ground: Ground<'_>, graves: &Arc<Graves>) -> anyhow::Result<Publish
         topic_defaults: basics.loaded.topic_defaults.clone(),
         producers_expire_ms: i64::try_from(config.producer_id_expiration_ms.0).unwrap_or(i64::MAX),
         clean: CleanOptions::default(),
+        leaves: LeafLimits::of(config.publish_leaf_tables),
     };
     Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")
 }

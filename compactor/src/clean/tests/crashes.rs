@@ -139,3 +139,17 @@ async fn who_is_overtaken_changes_nothing() {
         offset(60)
     );
 }
+
+/// I21: files in leaves would not be written anew. Only a topic that was not compacted for a while can have some.
+#[tokio::test]
+async fn a_topic_with_leaves_is_not_cleaned() {
+    let (mut world, model) = some_topic(1).await;
+    assert!(world.step(at(START_MS)).await.expect("begun"));
+    world.move_to_leaf(1).await;
+    let late = world.step(at(START_MS)).await;
+    assert!(matches!(late, Err(PublishError::Superseded)));
+    assert!(world.next(at(START_MS)).is_none());
+    let clean = world.clean_state(0);
+    assert_eq!(clean.next_offset, offset(0));
+    drop(model);
+}

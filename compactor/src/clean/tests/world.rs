@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use super::super::time::CleanTime;
 use super::super::{CleanJob, CleanOptions, CleanWork, Cleaner};
+use crate::leaves::LeafLimits;
 use crate::manifests::read_manifest;
 use crate::pace::{Pace, PacedObjects};
 use crate::publish::{PublishError, PublishLimits, PublishMetrics, PublishOptions, PublishSeams};
@@ -114,6 +115,7 @@ impl World {
             producers_expire_ms: i64::MAX,
             topic_defaults: BTreeMap::new(),
             clean: CleanOptions::default(),
+            leaves: LeafLimits::default(),
         };
         let world = Self {
             cleaner: Cleaner::new(options.clean.clone(), clock.clone()),
@@ -194,6 +196,8 @@ impl World {
             before: self.manifests.get(&TOPIC).cloned(),
             replaced: None,
             guard: vec![self.seams.session.fence()],
+            leaves: None,
+            table_bytes: self.options.table_bytes,
         }
     }
 
@@ -245,7 +249,7 @@ impl World {
         }
         let tables = output.end(Ok(())).await.expect("finished");
         content.tables.extend(tables);
-        let manifest = manifest.advance(followed, content, None).await;
+        let manifest = manifest.advance(followed, content).await;
         self.manifests.insert(TOPIC, manifest.expect("counts"));
     }
 
@@ -260,7 +264,7 @@ impl World {
         let new = rewrite(self.output(), &self.options.table, tables, &keep_all()).await;
         let mut content = manifest.content();
         replace_tables(&mut content, run, new.expect("joined"));
-        let manifest = manifest.advance(followed, content, None).await;
+        let manifest = manifest.advance(followed, content).await;
         self.manifests.insert(TOPIC, manifest.expect("counts"));
     }
 
@@ -270,7 +274,20 @@ impl World {
         let followed = manifest.begin().await.expect("counts");
         let mut content = manifest.content();
         content.tables.drain(..count);
-        let manifest = manifest.advance(followed, content, None).await;
+        let manifest = manifest.advance(followed, content).await;
+        self.manifests.insert(TOPIC, manifest.expect("counts"));
+    }
+
+    /// Moves the first files to a leaf, as happens to topics that are not compacted.
+    pub async fn move_to_leaf(&mut self, count: usize) {
+        let manifest = self.topic_manifest();
+        let followed = manifest.begin().await.expect("counts");
+        let mut content = manifest.content();
+        let tables = content.tables.drain(..count).map(Arc::new).collect();
+        content
+            .leaves
+            .push(manifest.put_leaf(tables).await.expect("put"));
+        let manifest = manifest.advance(followed, content).await;
         self.manifests.insert(TOPIC, manifest.expect("counts"));
     }
 

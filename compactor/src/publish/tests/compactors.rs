@@ -11,6 +11,7 @@ use super::super::bounds::Bounds;
 use super::super::{PublishLimits, PublishMetrics, PublishOptions, PublishSeams, Publisher, Round};
 use super::world::World;
 use crate::clean::CleanOptions;
+use crate::leaves::LeafLimits;
 use crate::reclaim::{Graves, GravesMetrics};
 
 /// Rounds after which anything should be at rest.
@@ -33,6 +34,7 @@ pub fn eager() -> PublishOptions {
         topic_defaults: BTreeMap::new(),
         producers_expire_ms: 1 << 40,
         clean: CleanOptions::default(),
+        leaves: LeafLimits::default(),
     }
 }
 

@@ -6,6 +6,7 @@ mod batches;
 mod broker;
 mod compactors;
 mod faults;
+mod leaves;
 mod lies;
 mod manifests;
 mod model;

@@ -15,6 +15,7 @@ use object_store::path::Path;
 use super::super::read_manifest;
 use super::batches::Seen;
 use super::world::{Rows, World, tp};
+use crate::leaves::read_leaf;
 
 impl World {
     /// The manifest of a topic that counts.
@@ -37,7 +38,13 @@ impl World {
     ) -> BTreeMap<TopicPartition, BTreeMap<Offset, Seen>> {
         let topic_id = manifest.content().topic_id;
         let mut all: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for table in manifest.tables() {
+        let mut tables = Vec::new();
+        for entry in manifest.leaves() {
+            let leaf = read_leaf(&*self.bucket, topic_id, entry).await;
+            tables.extend_from_slice(leaf.expect("whole").tables());
+        }
+        tables.extend_from_slice(manifest.tables());
+        for table in &tables {
             for (partition, seen) in self.table(table).await.iter() {
                 let of_partition = all.entry(tp(topic_id, *partition)).or_default();
                 let offset = seen.0.offset;

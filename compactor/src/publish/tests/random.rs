@@ -12,6 +12,7 @@ use super::batches::BatchSpec;
 use super::compactors::{SMALL, eager};
 use super::world::World;
 use super::*;
+use crate::leaves::LeafLimits;
 use crate::publish::bounds::Bounds;
 
 const SEEDS: std::ops::Range<u64> = 0..20;
@@ -86,6 +87,12 @@ impl Chaos {
         options.limits.bytes_max = 2_000 << self.below(6);
         options.limits.bytes_min = 1 << self.below(13);
         options.limits.age_max = Duration::from_millis(500);
+        let below = |bound| 1 + self.world.random.below(bound) as usize;
+        options.leaves = LeafLimits {
+            tables: below(12),
+            spans: below(30),
+            kept: below(4),
+        };
         let bounds = Bounds {
             backlog_blocks: 5 << self.below(8),
             ..SMALL
@@ -117,6 +124,8 @@ impl Chaos {
                         self.world.catch_up().await;
                     }
                     publisher.round().await;
+                    // What is named by the manifest that counts, in leaves or not, stays.
+                    publisher.with.graves.delete_due().await;
                 }
             }
             17 => self.world.seal_all().await,
