@@ -32,6 +32,17 @@ pub struct BlockSlice {
     pub next_offset: Offset,
 }
 
+impl BlockSlice {
+    /// The offset of the first of them.
+    pub fn base_offset(&self) -> Offset {
+        let first = self
+            .bytes
+            .first_chunk()
+            .map(|bytes| i64::from_be_bytes(*bytes));
+        first.and_then(Offset::new).expect("decode has checked it")
+    }
+}
+
 impl Block {
     /// Checks `stored` against its checksum, decompresses it and checks that the batches cover the
     /// offsets that `entry` says.

@@ -72,6 +72,11 @@ impl LogReader {
             let Some(slice) = block.slice(read.next_offset, upto, left, min_one_batch) else {
                 return Ok(Step::End);
             };
+            if !is_first && slice.base_offset() < read.next_offset {
+                // Published while the answer was read of segments: batches are cut otherwise here, and an answer that goes
+                // back tells records twice. The next one begins here.
+                return Ok(Step::End);
+            }
             self.metrics.tables.reads.inc();
             self.metrics.tables.bytes.inc_by(slice.bytes.len() as u64);
             read.push(slice.bytes, slice.next_offset);

@@ -162,6 +162,31 @@ async fn a_read_goes_on_from_segments_into_the_tail() {
     assert!(metrics.segments.bytes.get() > 0 && metrics.tail.bytes.get() > 0);
 }
 
+/// I8: table files cut batches otherwise than producers do.
+#[tokio::test]
+async fn an_answer_does_not_go_back_when_what_it_reads_is_published_meanwhile() {
+    let broker = TestBroker::new(1).await;
+    let mut log = broker.open(0);
+    for _ in 0..20 {
+        broker.append(&mut log, &BatchSpec::of(0..3), false);
+    }
+    broker.upload(&mut [&mut log]).await;
+    let first = broker.reader.read(request(offset(0), 1, true)).await;
+    let first = first.expect("reads");
+    assert_eq!(first.next_offset, offset(3), "one batch");
+    broker.publish(&mut log).await;
+    // That read goes on.
+    let mut read = first.clone();
+    let whole = request(offset(0), 1 << 20, true);
+    let on = broker
+        .reader
+        .read_tables(&log.log, &whole, log.end(), &mut read);
+    on.await.expect("reads");
+    assert_eq!((read.next_offset, read.records), (offset(3), first.records));
+    let next = broker.reader.read(request(offset(3), 1 << 20, true)).await;
+    assert!(next.expect("reads").next_offset > offset(3));
+}
+
 #[tokio::test]
 async fn large_bodies_are_passed_on_and_small_ones_joined() {
     let broker = TestBroker::new(usize::MAX).await;

@@ -71,7 +71,7 @@ pub(super) async fn check(
         let leaves = manifest.leaves().iter();
         referenced.extend(leaves.map(|leaf| leaf.object_key.clone()));
         report.leaves += manifest.leaves().len() as u64;
-        let manifest = one_level(objects, &object_key, manifest, &mut report.findings).await;
+        let manifest = one_level(objects, &object_key, manifest, report).await;
         let tables = manifest.tables().iter();
         referenced.extend(tables.map(|table| table.object_key.clone()));
         if let Some(topic) = known.topics.get(&topic_id) {
@@ -130,7 +130,7 @@ async fn one_level(
     objects: &dyn ObjectStore,
     object_key: &ObjectKey,
     manifest: Manifest,
-    findings: &mut Vec<String>,
+    report: &mut Report,
 ) -> Manifest {
     if manifest.leaves().is_empty() {
         return manifest;
@@ -150,7 +150,8 @@ async fn one_level(
                 tables.extend(leaf.tables().iter().map(|table| TableEntry::clone(table)));
             }
             Err(error) => {
-                findings.push(format!("manifest {object_key}: leaf {error:#}"));
+                let finding = format!("manifest {object_key}: leaf {error:#}");
+                report.wrong(About::Manifest, [finding]);
                 unread.push(entry);
             }
         }
@@ -161,7 +162,7 @@ async fn one_level(
         Ok(manifest) => manifest,
         Err(error) => {
             let finding = format!("manifest {object_key} with what its leaves list: {error}");
-            findings.push(finding);
+            report.wrong(About::Manifest, [finding]);
             manifest
         }
     }

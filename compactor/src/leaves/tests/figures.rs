@@ -74,7 +74,7 @@ fn a_manifest_does_not_grow_with_history() {
         let leaves = leaving(&content, &limits, 256 << 20);
         assert_eq!(leaves.len(), 1);
         // The root is largest before files leave it, and most is put when they do.
-        let is_looked_at = content.leaves.len() % 20 == 0 || files > FILES - limits.tables;
+        let is_looked_at = content.leaves.len().is_multiple_of(20) || files > FILES - limits.tables;
         let root_bytes = |content: &ManifestContent| match is_looked_at {
             true => content.encode().expect("encodes").size_bytes,
             false => 0,
