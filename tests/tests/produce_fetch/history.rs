@@ -57,7 +57,9 @@ async fn consumers_read_history_when_its_segments_are_gone() {
 /// A manifest of two levels: readers come through its leaves, and retention lets go of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_read_through_leaves_until_retention_lets_go_of_them() {
+    // Of class `object`, so that no publication waits for a segment.
     let options = BrokerOptions::new()
+        .durability_object()
         .set("publish.interval.ms", "1h")
         .set("publish.leaf.tables", 2)
         .set("log.segment.delete.delay.ms", 500);
