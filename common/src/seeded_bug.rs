@@ -5,7 +5,7 @@
 //! Which histories give each away is in `tests/tests/seeded_bugs`.
 
 /// All names, with the rule that is broken. Each is cited where it is.
-pub const ALL: [(&str, &str); 38] = [
+pub const ALL: [(&str, &str); 37] = [
     ("ack-before-durable", "acknowledged when appended"),
     (
         "batch-not-uploaded",
@@ -66,10 +66,6 @@ pub const ALL: [(&str, &str); 38] = [
     (
         "latest-is-log-end",
         "ListOffsets(latest) counts what is not durable",
-    ),
-    (
-        "manifest-not-compared",
-        "a manifest is made to count whatever counted before, and whoever holds the claim",
     ),
     (
         "moved-though-wal-set",

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alluvium_common::clock::SharedClock;
-use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicId;
 
 use crate::keys::Keys;
@@ -128,11 +127,6 @@ impl PublicationWriter {
             Some(read_at) => Compare::unchanged_since(key.clone(), read_at),
             None => Compare::absent(key.clone()),
         };
-        if seeded_bug::is("manifest-not-compared") {
-            let blind = Txn::new().then(Op::put(key, stored));
-            let response = self.store.txn_repeatable(blind).await?;
-            return Ok(Advanced::Done(response.revision));
-        }
         let mut txn = Txn::new()
             .when(followed)
             .then(Op::put(key.clone(), stored.clone()))

@@ -4,7 +4,7 @@
 //! The unit is the **stripe**: some thousand rows that are next to each other in a file, rebuilt as a whole into a block
 //! of batches. Blocks made so are kept in memory beside those of segments, so that a reader that goes on, or another one
 //! at the same place, does not rebuild again. Rebuilding takes a processor some milliseconds, and is done by a few
-//! threads at a time: readers of history must not take the processors from those who write.
+//! threads of low priority: readers of history must not take the processors from those who write.
 
 mod leaves;
 mod search;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use alluvium_cache::budget::ReadClass;
 use alluvium_cache::log::PartitionLog;
 use alluvium_cache::segment_cache::{Block, CacheError, SegmentCache};
+use alluvium_common::background::BackgroundThreads;
 use alluvium_common::epoch::LeaderEpoch;
 use alluvium_common::offset::Offset;
 use alluvium_common::topic::PartitionIndex;
@@ -24,7 +25,6 @@ use alluvium_segment::object_key::ObjectKey;
 use alluvium_segment::segment_index::SegmentRef;
 use alluvium_table::{Stripe, TableFile, TableRef};
 use foyer::{Cache, CacheBuilder, LruConfig};
-use tokio::sync::Semaphore;
 
 /// Bytes of parsed tails of table files kept in memory. One is some hundred kilobytes.
 const TAILS_BYTES: usize = 32 << 20;
@@ -33,8 +33,9 @@ const TAILS_BYTES: usize = 32 << 20;
 /// hundred table files.
 const LEAVES_BYTES: usize = 32 << 20;
 
-/// Stripes rebuilt at the same time. Each takes some times its raw bytes of memory while it is.
-const REBUILDS_MAX: usize = 2;
+/// Threads that rebuild stripes, each one at a time, which takes some times its raw bytes of memory. No more wait for them
+/// than there are fetches.
+const REBUILDERS: usize = 2;
 
 /// Reads table files. Cheap to clone.
 #[derive(Clone)]
@@ -42,7 +43,8 @@ pub(crate) struct History {
     cache: SegmentCache,
     tails: Cache<ObjectKey, Arc<TableFile>>,
     leaves: Cache<ObjectKey, Arc<Leaf>>,
-    rebuilds: Arc<Semaphore>,
+    /// `None`: they could not be started, and nothing is read.
+    rebuilders: Option<Arc<BackgroundThreads>>,
 }
 
 /// A table file whose tail is known.
@@ -83,7 +85,7 @@ impl History {
             cache,
             tails,
             leaves,
-            rebuilds: Arc::new(Semaphore::new(REBUILDS_MAX)),
+            rebuilders: BackgroundThreads::start("history", REBUILDERS).map(Arc::new),
         }
     }
 
@@ -126,10 +128,12 @@ impl History {
         let ranges = table.file.ranges(stripe);
         let open = |bytes: Vec<bytes::Bytes>| {
             let (log, file) = (Arc::clone(log), Arc::clone(&table.file));
-            let rebuilds = Arc::clone(&self.rebuilds);
+            let rebuilders = self.rebuilders.clone();
             async move {
-                let _turn = rebuilds.acquire_owned().await;
-                let rebuilt = tokio::task::spawn_blocking(move || {
+                let rebuilders = rebuilders.ok_or_else(|| {
+                    CacheError::Cache("no thread could be started to read history".to_owned())
+                })?;
+                let rebuilt = rebuilders.run(move || {
                     let epoch = |offset| log.epochs.epoch_at(offset).unwrap_or(LeaderEpoch(-1));
                     let batches = file.rebuild(stripe, &bytes, &epoch)?;
                     Ok::<_, alluvium_table::TableError>(Block::of_batches(&batches))

@@ -6,7 +6,7 @@ use alluvium_common::seeded_bug::ALL;
 
 use super::plans::Plan::{
     self, CutOff, CutPeers, LateEtcd, LocalKills, LocalWithoutBucket, LongKills,
-    LostAnswersAndKills, LostCommits, ObjectKills, PublishingAndLateEtcd, PublishingAndLongKills,
+    LostAnswersAndKills, LostCommits, ObjectKills, PublishingAndLongKills,
     PublishingAndLostAnswers, RetriesWithoutBucket, SlowEtcdAndKills, Stops, UnevenBucket,
 };
 use super::{caught, caught_in_compacted_topic, clean};
@@ -51,7 +51,6 @@ bugs! {
     group_offsets_forgotten: "group-offsets-forgotten" under ObjectKills breaks "I14";
     last_commit_not_read: "last-commit-not-read" under ObjectKills breaks "I1" "I2" "I24";
     latest_is_log_end: "latest-is-log-end" under ObjectKills breaks "I13";
-    manifest_not_compared: "manifest-not-compared" under PublishingAndLateEtcd breaks "I2" "I19" "I20" "I24";
     moved_though_wal_set: "moved-though-wal-set" under LongKills breaks "I2";
     null_published_as_empty: "null-published-as-empty" under PublishingAndLongKills breaks "I18" "I1";
     object_name_reused: "object-name-reused" under ObjectKills breaks "I24";

@@ -43,8 +43,6 @@ pub enum Plan {
     LongKills,
     /// Records are published within a second and their segments deleted, while brokers die for longer than a session.
     PublishingAndLongKills,
-    /// The same, while requests to etcd in turn arrive when their sessions are over.
-    PublishingAndLateEtcd,
     /// The same with one broker, whose answers to clients are lost before it dies.
     PublishingAndLostAnswers,
 }
@@ -79,7 +77,7 @@ fn session() -> u64 {
 
 impl Plan {
     /// Every plan.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::ObjectKills,
         Self::LocalKills,
         Self::LocalWithoutBucket,
@@ -94,7 +92,6 @@ impl Plan {
         Self::Stops,
         Self::LongKills,
         Self::PublishingAndLongKills,
-        Self::PublishingAndLateEtcd,
         Self::PublishingAndLostAnswers,
     ];
 
@@ -125,7 +122,7 @@ impl Plan {
             Self::CutOff | Self::LateEtcd | Self::CutPeers | Self::Stops | Self::LongKills => {
                 SEVERAL
             }
-            Self::PublishingAndLongKills | Self::PublishingAndLateEtcd => SEVERAL,
+            Self::PublishingAndLongKills => SEVERAL,
             _ => 1,
         }
     }
@@ -139,9 +136,7 @@ impl Plan {
                 .set("segment.upload.ms", 200),
             Self::LongKills => setup.set("segment.upload.ms", 3_000),
             Self::UnevenBucket => setup.set("segment.upload.waiting.ms", 5),
-            Self::PublishingAndLongKills
-            | Self::PublishingAndLateEtcd
-            | Self::PublishingAndLostAnswers => setup.publishing(),
+            Self::PublishingAndLongKills | Self::PublishingAndLostAnswers => setup.publishing(),
             _ => setup,
         }
     }
@@ -197,7 +192,7 @@ impl Plan {
                 let cut = |broker| Fault::Cut(broker, Link::Etcd, Cut::Silence);
                 in_turn(500, 2 * session() + 1_000, 2 * session(), cut)
             }
-            Self::LateEtcd | Self::PublishingAndLateEtcd => {
+            Self::LateEtcd => {
                 let late = |broker| Fault::Cut(broker, Link::Etcd, Cut::Late);
                 in_turn(500, 4 * session(), session() * 3 / 2, late)
             }

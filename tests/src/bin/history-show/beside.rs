@@ -1,4 +1,5 @@
-//! What producers notice of others who read a backlog, and of the compactor: their latency alone, and beside both.
+//! What producers notice of others who read a backlog, and of the compactor: their latency alone, beside each, and beside
+//! both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use super::publish;
 
 /// Records that lie in table files when readers come, and records that are published meanwhile.
 const HISTORY: &str = "history";
-const BACKLOG: &str = "backlog";
+const BACKLOGS: [&str; 2] = ["backlog-1", "backlog-2"];
 /// What the producers write.
 const LIVE: &str = "live";
 
@@ -41,12 +42,15 @@ pub fn options() -> BrokerOptions {
         .set("publish.interval.ms", 86_400_000)
 }
 
-/// Loads twice as many events as there are to be, publishes half of them, and measures.
+/// Loads three times as many events as there are to be, publishes a third of them, and measures.
 pub async fn measure(broker: &Broker, plan: &LoadPlan) -> anyhow::Result<()> {
     let endpoint = broker.endpoint();
     let mut client = Client::try_connect(&endpoint).await?;
     let mut topics = Vec::new();
-    for (name, seed) in [(HISTORY, plan.seed), (BACKLOG, plan.seed + 1)] {
+    for (name, seed) in [HISTORY, BACKLOGS[0], BACKLOGS[1]]
+        .into_iter()
+        .zip(plan.seed..)
+    {
         let topic = client.create_topic(name, plan.partitions, &[]).await;
         let step = Progress::counting(name, plan.events)?;
         let plan = LoadPlan { seed, ..*plan };
@@ -58,34 +62,71 @@ pub async fn measure(broker: &Broker, plan: &LoadPlan) -> anyhow::Result<()> {
     let live = client.create_topic(LIVE, PRODUCERS, &[]).await;
     let alone = produce(&endpoint, &live).await?;
 
-    let (is_over, bytes) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU64::new(0)),
-    );
-    let mut readers = JoinSet::new();
-    for first in 0..READERS {
-        let (endpoint, topic) = (endpoint.clone(), topics[0].clone());
-        let partitions = (first..plan.partitions).step_by(READERS as usize);
-        let (is_over, bytes) = (Arc::clone(&is_over), Arc::clone(&bytes));
-        let partitions = partitions.collect();
-        readers.spawn(async move { read(&endpoint, &topic, partitions, &is_over, &bytes).await });
-    }
-    let published = "alluvium_publish_record_bytes_total";
-    let before = broker.metrics().await.sum(published);
-    let (beside, publishing) = tokio::join!(produce(&endpoint, &live), publish(broker, BACKLOG));
-    is_over.store(true, Ordering::SeqCst);
-    while let Some(reader) = readers.join_next().await {
-        reader??;
-    }
-    publishing?;
-    let published = broker.metrics().await.sum(published) - before;
-    print(&alone, &beside?);
+    let readers = Readers::start(&endpoint, &topics[0], plan.partitions);
+    let beside_readers = produce(&endpoint, &live).await?;
+    let read_bytes = readers.stop().await?;
+
+    let beside_compactor = produce_and_publish(broker, &live, BACKLOGS[0]).await?;
+
+    let readers = Readers::start(&endpoint, &topics[0], plan.partitions);
+    let beside_both = produce_and_publish(broker, &live, BACKLOGS[1]).await?;
+    let read_bytes_of_both = readers.stop().await?;
+
+    print([&alone, &beside_readers, &beside_compactor, &beside_both]);
     println!(
-        "\nbeside {READERS} readers of {:.0} MB of history, and {:.0} MB of record batches that were published",
-        bytes.load(Ordering::SeqCst) as f64 / 1e6,
-        published / 1e6
+        "\n{READERS} readers had {:.0} MB of record batches from table files, and {:.0} MB beside the compactor, which \
+         published {} events each time",
+        read_bytes as f64 / 1e6,
+        read_bytes_of_both as f64 / 1e6,
+        plan.events
     );
     Ok(())
+}
+
+async fn produce_and_publish(
+    broker: &Broker,
+    live: &Topic,
+    backlog: &str,
+) -> anyhow::Result<Vec<Duration>> {
+    let endpoint = broker.endpoint();
+    let (latencies, published) = tokio::join!(produce(&endpoint, live), publish(broker, backlog));
+    published?;
+    latencies
+}
+
+/// Some who read history, until they are stopped.
+struct Readers {
+    is_over: Arc<AtomicBool>,
+    bytes: Arc<AtomicU64>,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+impl Readers {
+    fn start(endpoint: &Endpoint, topic: &Topic, partitions: i32) -> Self {
+        let mut readers = Self {
+            is_over: Arc::default(),
+            bytes: Arc::default(),
+            running: JoinSet::new(),
+        };
+        for first in 0..READERS {
+            let (endpoint, topic) = (endpoint.clone(), topic.clone());
+            let mine = (first..partitions).step_by(READERS as usize).collect();
+            let (is_over, bytes) = (Arc::clone(&readers.is_over), Arc::clone(&readers.bytes));
+            readers
+                .running
+                .spawn(async move { read(&endpoint, &topic, mine, &is_over, &bytes).await });
+        }
+        readers
+    }
+
+    /// How many bytes they had.
+    async fn stop(mut self) -> anyhow::Result<u64> {
+        self.is_over.store(true, Ordering::SeqCst);
+        while let Some(reader) = self.running.join_next().await {
+            reader??;
+        }
+        Ok(self.bytes.load(Ordering::SeqCst))
+    }
 }
 
 /// Latencies of all batches, in ascending order.
@@ -165,9 +206,11 @@ async fn read(
     Ok(())
 }
 
-fn print(alone: &[Duration], beside: &[Duration]) {
-    println!("\n| acknowledged after, ms | alone | beside readers and compactor | ratio |");
-    println!("|---|---:|---:|---:|");
+fn print(columns: [&[Duration]; 4]) {
+    println!(
+        "\n| acknowledged after, ms | alone | beside readers | beside the compactor | beside both |"
+    );
+    println!("|---|---:|---:|---:|---:|");
     for (name, permille) in [
         ("p50", 500),
         ("p99", 990),
@@ -178,10 +221,7 @@ fn print(alone: &[Duration], beside: &[Duration]) {
             let at = (all.len() * permille / 1_000).min(all.len().saturating_sub(1));
             all.get(at).map_or(0.0, |one| one.as_secs_f64() * 1e3)
         };
-        let (alone, beside) = (of(alone), of(beside));
-        println!(
-            "| {name} | {alone:.2} | {beside:.2} | {:.2} |",
-            beside / alone.max(1e-6)
-        );
+        let cells = columns.map(|all| format!("{:.2}", of(all)));
+        println!("| {name} | {} |", cells.join(" | "));
     }
 }

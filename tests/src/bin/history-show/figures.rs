@@ -3,6 +3,7 @@
 use std::fs;
 
 use alluvium_tests::broker::{Broker, Metrics};
+use alluvium_tests::events::Loaded;
 
 /// Linux counts processor time in hundredths of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -16,6 +17,8 @@ pub struct Usage {
     cpu_seconds: f64,
     /// Of those that write table files.
     compactor_seconds: f64,
+    /// The most memory it ever had.
+    peak_bytes: f64,
     metrics: Metrics,
 }
 
@@ -36,6 +39,7 @@ impl Usage {
             compactor_seconds: compactors
                 .map(|thread| cpu_seconds(&thread.join("stat").display().to_string()))
                 .sum(),
+            peak_bytes: peak_memory_bytes(broker),
             metrics: broker.metrics().await,
         }
     }
@@ -66,38 +70,36 @@ fn peak_memory_bytes(broker: &Broker) -> f64 {
 /// Bytes of a part of a table file, as it is put.
 const PART_BYTES: f64 = (8 << 20) as f64;
 
-/// Prints what publishing took from `start` to `published`, and reading from then to `read`.
-pub fn print_figures(broker: &Broker, start: &Usage, published: &Usage, read: &Usage) {
+/// Prints what publishing took, from a process' start until all was published, and what reading took.
+pub fn print_figures(
+    loaded: &Loaded,
+    [start, published]: [&Usage; 2],
+    [restarted, read]: [&Usage; 2],
+) {
     let of_publishing = |what: &str| published.counted(start, &format!("alluvium_{what}_total"));
     let compactor_seconds = published.compactor_seconds - start.compactor_seconds;
-    let history_bytes = read.counted(published, "alluvium_read_bytes_total");
-    let read_seconds = read.cpu_seconds - published.cpu_seconds;
+    let history_bytes = read.counted(restarted, "alluvium_read_bytes_total");
+    let read_seconds = read.cpu_seconds - restarted.cpu_seconds;
+    let peak_bytes = published.peak_bytes.max(read.peak_bytes);
     let (get_gib, table_gib) = (
         gibibytes(of_publishing("publish_get_bytes")),
         gibibytes(of_publishing("publish_table_bytes")),
     );
-    let tables = of_publishing("publish_tables");
     let requests = "alluvium_object_store_requests_total";
     let parts = published.metrics.sum_with(requests, "operation=\"upload\"");
-    // Each file is begun and ended too.
-    let parts_least = of_publishing("publish_table_bytes") / PART_BYTES + 2.0 * tables;
     println!("\n| figure | | at least |");
     println!("|---|---:|---:|");
     let row = |what: &str, value: String, least: String| println!("| {what} | {value} | {least} |");
-    let is_cleaned = of_publishing("clean_passes") > 0.0;
+    // Key compaction is in it, where there is any.
+    let per_second = |bytes: f64, seconds: f64| format!("{:.0}", bytes / 1e6 / seconds.max(0.01));
     row(
-        match is_cleaned {
-            true => {
-                "published and cleaned, MB of record batches per CPU-second of the threads that write tables"
-            }
-            false => {
-                "published, MB of record batches per CPU-second of the threads that write tables"
-            }
-        },
-        format!(
-            "{:.0}",
-            of_publishing("publish_record_bytes") / 1e6 / compactor_seconds.max(0.01)
-        ),
+        "published, MB of keys, values and headers per CPU-second of the threads that write tables",
+        per_second(loaded.payload_bytes as f64, compactor_seconds),
+        String::new(),
+    );
+    row(
+        "published, MB of record batches as they were sent",
+        per_second(of_publishing("publish_record_bytes"), compactor_seconds),
         String::new(),
     );
     row(
@@ -106,18 +108,26 @@ pub fn print_figures(broker: &Broker, start: &Usage, published: &Usage, read: &U
         format!("{:.1}", of_publishing("ingest_seals") / get_gib),
     );
     row(
-        "requests per GiB of table files to put them in parts",
+        "requests per GiB of table files to put them in parts of 8 MiB: each is begun and ended, too",
         format!("{:.1}", parts / table_gib),
-        format!("{:.1}", parts_least / table_gib),
+        format!("{:.1}", f64::from(1 << 30) / PART_BYTES),
     );
+    // Of a compacted topic only a part is left to read.
+    if loaded.latest.records == 0 {
+        row(
+            "history fetched, MB of keys, values and headers per CPU-second of the broker",
+            per_second(loaded.payload_bytes as f64, read_seconds),
+            String::new(),
+        );
+    }
     row(
-        "history fetched, MB of record batches per CPU-second of the broker",
-        format!("{:.0}", history_bytes / 1e6 / read_seconds.max(0.01)),
+        "history fetched, MB of record batches as they were rebuilt",
+        per_second(history_bytes, read_seconds),
         String::new(),
     );
     row(
         "most memory of the broker, compactor included, MiB",
-        format!("{:.0}", peak_memory_bytes(broker) / f64::from(1 << 20)),
+        format!("{:.0}", peak_bytes / f64::from(1 << 20)),
         String::new(),
     );
 }

@@ -78,7 +78,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut broker = options.start().await;
     let shown = match arguments.beside {
         true => beside::measure(&broker, &arguments.plan()).await,
-        false => show(&broker, arguments).await,
+        false => show(&mut broker, arguments).await,
     };
     let warnings = broker.log().unexpected();
     // Told here, with everything else, and not when the broker is dropped.
@@ -103,7 +103,7 @@ impl Arguments {
     }
 }
 
-async fn show(broker: &Broker, arguments: &Arguments) -> anyhow::Result<()> {
+async fn show(broker: &mut Broker, arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments {
         events,
         partitions,
@@ -141,10 +141,15 @@ async fn show(broker: &Broker, arguments: &Arguments) -> anyhow::Result<()> {
     }
     if published.is_ok() {
         let after = Usage::of(broker).await;
+        // Of what it has in memory a broker would give as it came: a new process has to read table files.
+        broker.kill();
+        broker.restart().await;
+        let restarted = Usage::of(broker).await;
         let consumer = "consumer after";
         findings
             .push(read_by_consumer(broker, &topic, partitions, wanted.records, consumer).await?);
-        print_figures(broker, &start, &after, &Usage::of(broker).await);
+        let read = Usage::of(broker).await;
+        print_figures(&loaded, [&start, &after], [&restarted, &read]);
         findings.extend(read_by_engines(broker, &topic, &python).await?);
     }
     print_bytes(&loaded, broker.folder())?;
