@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_common::epoch::{BrokerEpoch, BrokerId};
-use alluvium_common::seeded_bug;
 use alluvium_common::topic::TopicId;
 use alluvium_metadata::commit_log::{LogEntry, ReadCommitsError};
 use alluvium_metadata::compaction::{PublicationWriter, ReadPublishedError};
@@ -180,9 +179,6 @@ impl Sweeper {
         }
         let published = PublicationWriter::new(Arc::clone(&self.store), self.keys.clone());
         for (topic_id, record) in published.read_all().await? {
-            if seeded_bug::is("sweep-forgets-tables") {
-                continue;
-            }
             let manifest = self.manifests.read(topic_id, &record).await?;
             let tables = manifest.tables().iter();
             named.extend(tables.map(|table| table.object_key.clone()));

@@ -63,7 +63,6 @@ bugs! {
     replay_drops_last: "replay-drops-last" under LocalKills breaks "I2" "I1";
     serve_above_watermark: "serve-above-watermark" under ObjectKills breaks "I13";
     stale_generation_accepted: "stale-generation-accepted" under ObjectKills breaks "I14";
-    sweep_forgets_tables: "sweep-forgets-tables" under PublishingAndLongKills breaks "I2" "I19";
     synced_before_written: "synced-before-written" under LocalKills breaks "I2";
     tail_closed_too_early: "tail-closed-too-early" under Stops breaks "I2" "I24";
     topic_id_reused: "topic-id-reused" under LocalKills breaks "I23";
