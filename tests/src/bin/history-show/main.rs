@@ -141,6 +141,7 @@ async fn show(broker: &mut Broker, arguments: &Arguments) -> anyhow::Result<()> 
     }
     if published.is_ok() {
         let after = Usage::of(broker).await;
+        print_cost(broker).await?;
         // Of what it has in memory a broker would give as it came: a new process has to read table files.
         broker.kill();
         broker.restart().await;
@@ -153,7 +154,6 @@ async fn show(broker: &mut Broker, arguments: &Arguments) -> anyhow::Result<()> 
         findings.extend(read_by_engines(broker, &topic, &python).await?);
     }
     print_bytes(&loaded, broker.folder())?;
-    print_cost(broker).await?;
     let differing = print_digests(wanted, &findings);
     published?;
     ensure!(
