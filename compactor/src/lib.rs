@@ -1,4 +1,4 @@
-//! Background work: merge, publish, clean, retain, delete.
+//! Background work: publish, join, clean, retain, delete.
 //!
 //! So far: [`publish`] makes table files of what is committed, [`clean`] keeps the latest record per key of compacted topics
 //! in these, [`fold`] keeps commit logs short, [`snapshot`] copies the metadata into the bucket. What publishing and cleaning

@@ -1,5 +1,5 @@
-//! What this broker has asked of the object store, by topic and for how long that was counted: what a bill is estimated
-//! from.
+//! What this process, a broker or one that compacts only, has asked of the object store, by topic and for how long that was
+//! counted: what a bill is estimated from.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Counted from now on, by the broker `identity`.
+    /// Counted from now on, by the process `identity`.
     pub fn new(requests: TopicRequests, view: Arc<ClusterView>, identity: &Identity) -> Self {
         let whose = [
             ("broker", identity.broker_id.to_string()),
