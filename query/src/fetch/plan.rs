@@ -22,6 +22,10 @@ const CONCURRENT_READS: usize = 8;
 /// What a fetch may take of each class when the budget is used up: one page of a consumer's time.
 const BYTES_LEAST: usize = 64 << 10;
 
+/// What the first batch of a fetch, which is given whatever its size, may exceed its partition's limit by without taking from
+/// the others: Kafka's default of `message.max.bytes`.
+const FIRST_BATCH_BYTES: usize = 1 << 20;
+
 /// One fetch while it is being answered.
 pub(super) struct Poll<'a> {
     fetcher: &'a Fetcher,
@@ -129,8 +133,13 @@ impl<'a> Poll<'a> {
                 .map_or(0, |got| got.read.size_bytes);
         }
         let wanted = self.max_bytes.saturating_sub(self.bytes);
-        let (tail, tail_permit) = self.grant(ReadClass::Tail, wanted);
-        let (backfill, backfill_permit) = self.grant(ReadClass::Backfill, wanted);
+        // No more than the partitions can give: what is granted is held while they are read, and others get less.
+        let limits = places.iter().map(|place| self.partitions[*place].max_bytes);
+        let most = limits
+            .fold(FIRST_BATCH_BYTES, usize::saturating_add)
+            .min(wanted);
+        let (tail, tail_permit) = self.grant(ReadClass::Tail, most);
+        let (backfill, backfill_permit) = self.grant(ReadClass::Backfill, most);
         let mut left = Left {
             request: wanted,
             tail,

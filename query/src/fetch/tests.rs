@@ -422,6 +422,40 @@ async fn slow_clients_make_responses_smaller_but_nobody_waits() {
     );
 }
 
+/// What a fetch may take at most for a limit of its own is not kept from others while it reads.
+#[tokio::test(start_paused = true)]
+async fn readers_at_one_time_get_what_their_partitions_may_give() {
+    let broker = TestBroker::new(1).await;
+    let mut log = filled(&broker, 1, 200).remove(0);
+    broker.upload(&mut [&mut log]).await;
+    broker.faults.add(FaultRule::always(
+        Operation::Get,
+        Fault::Delay(Duration::from_millis(10)),
+    ));
+    let max_bytes = 150 << 10;
+    let config = FetchConfig {
+        backfill_response_bytes: 20 << 20,
+        ..FetchConfig::default()
+    };
+    let fetcher = Fetcher::new(
+        Arc::clone(&broker.reader),
+        None,
+        config,
+        SeededRandom::new(1),
+    );
+    let limited = FetchPartition {
+        max_bytes,
+        ..partition(0, 0)
+    };
+    let names = names();
+    let fetches = (0..8).map(|_| fetcher.fetch(request(vec![limited.clone()]), &names));
+    for response in futures::future::join_all(fetches).await {
+        let response = response.expect("no session");
+        let bytes = reads(&response)[0].read.size_bytes;
+        assert!(bytes > max_bytes - (5 << 10), "{bytes} of {max_bytes}");
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_segment_fails_its_partition_only() {
     let broker = TestBroker::new(1).await;
