@@ -16,6 +16,7 @@ mod names;
 mod place;
 mod read;
 mod staging;
+mod steps;
 mod walk;
 mod write;
 

@@ -38,6 +38,8 @@ pub(super) enum IfExists {
 pub(super) trait Sync: Send + std::marker::Sync + std::fmt::Debug {
     /// Data and inode of a file.
     fn file(&self, file: &File) -> io::Result<()>;
+    /// What was written to a file so far, before more is written.
+    fn step(&self, file: &File) -> io::Result<()>;
     /// The names in a folder.
     fn folder(&self, folder: &Path) -> io::Result<()>;
 }
@@ -49,6 +51,10 @@ pub(super) struct SystemSync;
 impl Sync for SystemSync {
     fn file(&self, file: &File) -> io::Result<()> {
         file.sync_all()
+    }
+
+    fn step(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
     }
 
     fn folder(&self, folder: &Path) -> io::Result<()> {
@@ -73,6 +79,11 @@ impl Placer {
             sync,
             known: Mutex::new(HashSet::new()),
         }
+    }
+
+    /// Syncs what was written to `file` so far. Blocking. After an error the file is of no use any more.
+    pub(super) fn sync_step(&self, file: &File) -> io::Result<()> {
+        self.sync.step(file)
     }
 
     /// Syncs `file`, which was written under a staging name, and makes it the object at `target`.

@@ -208,6 +208,10 @@ impl place::Sync for Watch {
         self.note(format!("file of {} bytes", file.metadata()?.len()))
     }
 
+    fn step(&self, file: &File) -> io::Result<()> {
+        self.note(format!("step to {} bytes", file.metadata()?.len()))
+    }
+
     fn folder(&self, folder: &FsPath) -> io::Result<()> {
         let root = self.object.ancestors().nth(3).expect("<root>/a/b/c");
         let below = folder.strip_prefix(root).expect("below the root");
@@ -215,11 +219,8 @@ impl place::Sync for Watch {
     }
 }
 
-async fn watched_put(
-    root: &FsPath,
-    fails_at: Option<usize>,
-    mode: PutMode,
-) -> (Result<PutResult>, Vec<(String, bool)>) {
+/// A store in `root`, and what watches it.
+fn watched(root: &FsPath, fails_at: Option<usize>) -> (LocalFolder, Arc<Watch>) {
     let root = root.canonicalize().expect("root");
     let watch = Arc::new(Watch {
         object: root.join("a/b/c"),
@@ -229,6 +230,15 @@ async fn watched_put(
     let sync = Arc::clone(&watch) as Arc<dyn place::Sync>;
     let random = SeededRandom::new(1);
     let store = LocalFolder::open_with(&root, random.as_ref(), sync).expect("open");
+    (store, watch)
+}
+
+async fn watched_put(
+    root: &FsPath,
+    fails_at: Option<usize>,
+    mode: PutMode,
+) -> (Result<PutResult>, Vec<(String, bool)>) {
+    let (store, watch) = watched(root, fails_at);
     let name = Path::from("a/b/c");
     let result = store.put_opts(&name, "content".into(), mode.into()).await;
     let seen = watch.seen.lock().clone();
@@ -261,5 +271,76 @@ async fn a_failed_sync_fails_the_put() {
         assert!(failure.message.contains("the disk failed"), "{failure}");
         let visible = folder.path().join("a/b/c").exists();
         assert_eq!(visible, fails_at == 4, "no name before its bytes are safe");
+    }
+}
+
+const MIB: usize = 1 << 20;
+
+/// Four steps and a bit, in chunks that end elsewhere.
+fn large() -> (PutPayload, Vec<u8>) {
+    let content: Vec<u8> = (0..4 * MIB + 5).map(|at| (at / 7) as u8).collect();
+    let cuts = [0, 3, 10, 3 * MIB + 1, 3 * MIB + 2, content.len()];
+    let chunks = cuts
+        .windows(2)
+        .map(|cut| Bytes::copy_from_slice(&content[cut[0]..cut[1]]));
+    (chunks.collect(), content)
+}
+
+/// Bytes on the disk after each sync of the file.
+fn synced_bytes(watch: &Watch) -> Vec<usize> {
+    let seen = watch.seen.lock();
+    let words = seen
+        .iter()
+        .map(|(what, _)| what.split(' ').collect::<Vec<_>>());
+    let of_file = words.filter(|words| matches!(words[0], "step" | "file"));
+    of_file
+        .map(|words| words[2].parse().expect("bytes"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_large_file_is_synced_in_steps() {
+    let name = Path::from("a/b/c");
+    for in_parts in [false, true] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (store, watch) = watched(folder.path(), None);
+        let (payload, content) = large();
+        if in_parts {
+            let mut upload = store.put_multipart(&name).await.expect("begins");
+            let (first, second) = content.split_at(2 * MIB + 3);
+            for part in [first, second] {
+                upload.put_part(part.to_vec().into()).await.expect("put");
+            }
+            upload.complete().await.expect("completes");
+        } else {
+            store.put(&name, payload).await.expect("put");
+        }
+        let read = store.get(&name).await.expect("is there");
+        assert_eq!(read.bytes().await.expect("whole"), content);
+        let synced = synced_bytes(&watch);
+        assert!(synced.len() >= 3, "{synced:?}");
+        let starts = std::iter::once(0).chain(synced.iter().copied());
+        for (from, to) in starts.zip(&synced) {
+            assert!(to - from < 3 * MIB, "{synced:?}, in parts: {in_parts}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_fails_fails_the_file() {
+    let name = Path::from("a/b/c");
+    for in_parts in [false, true] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (store, _) = watched(folder.path(), Some(2));
+        let failed = if in_parts {
+            let mut upload = store.put_multipart(&name).await.expect("begins");
+            let part = upload.put_part(large().0).await;
+            upload.complete().await.expect_err("a part is missing");
+            part.expect_err("a step")
+        } else {
+            store.put(&name, large().0).await.expect_err("a step")
+        };
+        assert!(!Failure::of(&failed).is_retryable(), "{failed}");
+        assert!(!folder.path().join("a/b/c").exists());
     }
 }

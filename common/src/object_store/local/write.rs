@@ -1,8 +1,7 @@
-//! Writing files: staged, synced, then placed. All of it blocking except the multipart front.
+//! Writing files: staged, synced in steps, then placed. All of it blocking except the multipart front.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,15 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::object_store::path::Path;
 use ::object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::FutureExt;
 
 use super::place::IfExists;
 use super::staging::{StagedPath, Unfinished};
+use super::steps::StepWriter;
 use super::{Folder, blocking, errors, read};
-
-/// Slices given to one write: what Linux takes (`IOV_MAX`).
-const SLICES_MAX: usize = 1024;
 
 /// Stores `payload` as `target`, durably. Blocking.
 pub(super) fn put(
@@ -29,8 +25,8 @@ pub(super) fn put(
     if_exists: IfExists,
 ) -> Result<PutResult> {
     let written = || {
-        let mut unfinished = folder.staging.create()?;
-        write_chunks(&mut unfinished.file, payload.as_ref())?;
+        let unfinished = folder.staging.create()?;
+        StepWriter::new(&folder.placer, &unfinished.file).append(payload.as_ref())?;
         finish(
             folder,
             &unfinished.file,
@@ -40,24 +36,6 @@ pub(super) fn put(
         )
     };
     written().map_err(|error| errors::writing(&folder.root, location, error))
-}
-
-/// Writes all `chunks`, many with one call: a segment is made of its batches, often thousands.
-fn write_chunks(file: &mut File, chunks: &[Bytes]) -> io::Result<()> {
-    for some in chunks.chunks(SLICES_MAX) {
-        let mut slices: Vec<_> = some.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut rest = &mut slices[..];
-        IoSlice::advance_slices(&mut rest, 0); // drops leading empty ones
-        while !rest.is_empty() {
-            match file.write_vectored(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut rest, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Syncs a written file and gives it its name.
@@ -147,10 +125,10 @@ impl MultipartUpload for Upload {
         let written_bytes = Arc::clone(&self.written_bytes);
         blocking(move || {
             let mut position = start;
+            let mut writer = StepWriter::new(&folder.placer, &unfinished.file);
             for chunk in data.iter() {
-                unfinished
-                    .file
-                    .write_all_at(chunk, position)
+                writer
+                    .write_at(chunk, position)
                     .map_err(|error| errors::writing(&folder.root, &location, error))?;
                 position += chunk.len() as u64;
             }

@@ -26,6 +26,9 @@ use self::figures::{Usage, print_figures};
 use self::progress::Progress;
 use self::report::{Finding, print_bytes, print_digests};
 
+/// Lines of the broker's log that are printed when the show fails.
+const LOG_LINES: usize = 40;
+
 /// The topic of the show.
 const TOPIC: &str = "events";
 
@@ -84,6 +87,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // Told here, with everything else, and not when the broker is dropped.
     broker.accept_any_log();
     let ended = broker.terminate().await;
+    if shown.is_err() {
+        let lines = broker.log().last(LOG_LINES);
+        eprintln!("last lines of the broker, which ended with {ended}:\n{lines}");
+    }
     shown?;
     ensure!(
         warnings.is_empty(),
