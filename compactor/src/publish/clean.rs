@@ -40,9 +40,11 @@ impl Publisher {
         let Some(claim) = self.shards.claim(CompactionShard::of(topic_id)) else {
             return Ok(false);
         };
+        // Most of what a cleaning writes the next one reads and writes again.
+        let table = self.options.hasty_table();
         let job = CleanJob {
             manifest: self.topic_manifest(picture, topic_id, claim),
-            options: &self.options.table,
+            options: &table,
             output: output_seams(&self.with, &self.options, &self.threads, topic_id),
             threads: &self.threads,
             cover_bytes: self.options.clean.cover_bytes,

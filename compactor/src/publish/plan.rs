@@ -153,6 +153,12 @@ impl TopicWork {
         partitions.filter_map(ReadyPartition::oldest_ms).min()
     }
 
+    /// Whether more waits than comes while as much as is worth it is published: then speed counts, and not how small the
+    /// files get.
+    pub fn is_behind(&self, limits: &PublishLimits) -> bool {
+        self.waiting_bytes >= limits.bytes_min.saturating_mul(2)
+    }
+
     /// Whether to publish it now.
     pub fn is_due(&self, limits: &PublishLimits, now_ms: TimestampMs) -> bool {
         let age_max = i64::try_from(limits.age_max.as_millis()).unwrap_or(i64::MAX);

@@ -31,8 +31,8 @@ pub struct TopicJob<'a> {
     pub threads: &'a BackgroundThreads,
     /// The manifest that is followed.
     pub manifest: TopicManifest<'a>,
-    /// Whether files have the column of raw headers.
-    pub raw_headers: bool,
+    /// How files are written.
+    pub table: TableOptions,
     /// The request that is done with this.
     pub request: Option<Revision>,
 }
@@ -80,10 +80,6 @@ impl TopicJob<'_> {
             let length = fetched.positions.end - fetched.positions.start;
             metrics.get_bytes.inc_by(length);
         }
-        let options = TableOptions {
-            raw_headers: self.raw_headers,
-            ..self.options.table.clone()
-        };
         let seams = TableOutputSeams {
             part_bytes: self.bounds.part_bytes,
             ..output_seams(
@@ -93,7 +89,7 @@ impl TopicJob<'_> {
                 self.manifest.topic_id,
             )
         };
-        let mut output = TableOutput::new(seams, &options)?;
+        let mut output = TableOutput::new(seams, &self.table)?;
         let written = self.write_steps(steps, &mut output).await;
         output.end(written).await
     }

@@ -196,9 +196,12 @@ settings! {
     /// something is published, and then names them as one. With fewer it names more of such lists, with more it lists more
     /// files itself. The default keeps it small up to some hundred thousand files.
     "publish.leaf.tables" publish_leaf_tables: u32 = 512;
-    /// Level of Zstandard that table files are compressed with, 1 to 22. Higher levels cost far more CPU than they save
-    /// bytes.
-    "publish.zstd.level" publish_zstd_level: u32 = 1;
+    /// Level of Zstandard that table files are compressed with, 1 to 22. They are written once and kept for ever: the CPU that
+    /// a higher level takes once is soon less than what the bytes cost that it saves. Beyond the default that takes far longer.
+    "publish.zstd.level" publish_zstd_level: u32 = 5;
+    /// The level instead while twice publish.bytes of a topic or more wait, so that a compactor that is behind catches up; and
+    /// for compacted topics, whose table files are written anew again and again.
+    "publish.behind.zstd.level" publish_behind_zstd_level: u32 = 1;
 
     /// Bytes a second that this process reads from and writes to object storage to publish, clean and join, both counted
     /// together, as in Kafka's log.cleaner.io.max.bytes.per.second. Less leaves more of the network and of the bucket to

@@ -193,6 +193,7 @@ fn publisher(ground: Ground<'_>, graves: &Arc<Graves>) -> anyhow::Result<Publish
         random: Arc::clone(&basics.random),
         metrics: PublishMetrics::register(&mut basics.registry.lock()),
     };
+    let level = |level: u32| i32::try_from(level).unwrap_or(i32::MAX);
     let options = PublishOptions {
         limits: PublishLimits {
             bytes_min: config.publish_bytes.0,
@@ -201,15 +202,17 @@ fn publisher(ground: Ground<'_>, graves: &Arc<Graves>) -> anyhow::Result<Publish
         },
         table_bytes: config.publish_table_bytes.0,
         table: TableOptions {
-            zstd_level: i32::try_from(config.publish_zstd_level).unwrap_or(i32::MAX),
+            zstd_level: level(config.publish_zstd_level),
             ..TableOptions::default()
         },
+        zstd_level_behind: level(config.publish_behind_zstd_level),
         topic_defaults: basics.loaded.topic_defaults.clone(),
         producers_expire_ms: i64::try_from(config.producer_id_expiration_ms.0).unwrap_or(i64::MAX),
         clean: CleanOptions::default(),
         leaves: LeafLimits::of(config.publish_leaf_tables),
     };
-    Publisher::new(seams, options).context("publish.zstd.level is from 1 to 22")
+    Publisher::new(seams, options)
+        .context("publish.zstd.level and publish.behind.zstd.level are from 1 to 22")
 }
 
 /// How fast this process compacts.

@@ -113,6 +113,7 @@ impl World {
                 ..TableOptions::default()
             },
             producers_expire_ms: i64::MAX,
+            zstd_level_behind: 1,
             topic_defaults: BTreeMap::new(),
             clean: CleanOptions::default(),
             leaves: LeafLimits::default(),

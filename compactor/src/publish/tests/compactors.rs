@@ -31,6 +31,7 @@ pub fn eager() -> PublishOptions {
             row_group_bytes: 20_000,
             ..TableOptions::default()
         },
+        zstd_level_behind: 1,
         topic_defaults: BTreeMap::new(),
         producers_expire_ms: 1 << 40,
         clean: CleanOptions::default(),

@@ -20,7 +20,15 @@ mod shards;
 mod steps;
 mod world;
 
+use std::time::Duration;
+
+use alluvium_common::topic::TopicId;
+use alluvium_metadata::compaction::CompactionShard;
+use alluvium_segment::manifest::Manifest;
+
+use super::plan::{ReadyPartition, TopicWork, ready};
 use super::*;
+use crate::manifests::read_manifest;
 
 #[test]
 fn the_task_can_be_spawned() {

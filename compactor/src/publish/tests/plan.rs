@@ -319,6 +319,7 @@ fn work_is_due_when_it_is_much_or_old() {
     assert!(!work.is_due(&limits(61, 50), 0), "clocks go backwards");
     let forever = limits(61, u64::MAX);
     assert!(!work.is_due(&forever, i64::MAX - 1));
+    assert!(work.is_behind(&limits(30, 0)) && !work.is_behind(&limits(31, 0)));
     let nothing = TopicWork::of(Vec::new(), 100);
     assert!(!nothing.is_due(&limits(1, 0), i64::MAX));
 }

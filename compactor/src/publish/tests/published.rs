@@ -12,8 +12,8 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::super::read_manifest;
 use super::batches::Seen;
+use super::read_manifest;
 use super::world::{Rows, World, tp};
 use crate::leaves::read_leaf;
 

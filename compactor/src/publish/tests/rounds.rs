@@ -326,3 +326,33 @@ async fn producers_that_are_silent_for_long_are_forgotten() {
         .collect();
     assert_eq!(ids, [2], "at {}", world.clock.now_ms());
 }
+
+/// What is kept for ever gets small; only when too much waits speed counts instead.
+#[tokio::test(start_paused = true)]
+async fn files_are_compressed_well_unless_the_compactor_is_behind() {
+    let mut sizes = Vec::new();
+    for bytes_min in [u64::MAX, 1] {
+        let mut world = World::new(9).await;
+        let broker = world.broker(1).await;
+        let topic = world.topic("words", 1, broker).await;
+        let mut batch = BatchSpec::plain(&*world.random, 1);
+        let words = (0..20_000).map(|_| format!("word-{} ", world.random.below(500)));
+        batch.records[0].value = Some(words.collect::<String>().into());
+        world.produce(tp(topic, 0), batch);
+        world.seal(broker).await;
+        let session = world.session(10).await;
+        let mut options = eager();
+        options.limits.bytes_min = bytes_min;
+        options.limits.age_max = Duration::ZERO;
+        options.table.zstd_level = 19;
+        let mut publisher = world.publisher(&session, options);
+        world.settle(&mut [&mut publisher]).await;
+        world.check_all().await;
+        let manifest = world.manifest(topic).await.expect("published");
+        sizes.extend(manifest.tables().iter().map(|table| table.size_bytes));
+    }
+    let [well, fast] = sizes[..] else {
+        panic!("one file each: {sizes:?}");
+    };
+    assert!(well * 10 < fast * 9, "{well} bytes, and {fast} when behind");
+}
