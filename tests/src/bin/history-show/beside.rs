@@ -10,7 +10,7 @@ use alluvium::config::Endpoint;
 use alluvium_protocol::messages::{FetchRequest, ProduceRequest};
 use alluvium_protocol::{ErrorCode, Message};
 use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS, split};
-use alluvium_tests::broker::{Broker, BrokerOptions};
+use alluvium_tests::broker::Broker;
 use alluvium_tests::client::{ALL, Client, Topic, fetch_request, only, produce_request};
 use alluvium_tests::events::{LoadPlan, load};
 use anyhow::ensure;
@@ -39,13 +39,6 @@ const RECORD_BYTES: usize = 1_000;
 const READERS: i32 = 2;
 /// Added to the niceness of their threads: theirs would be other machines, whose work no producer notices.
 const READER_NICENESS: i32 = 19;
-
-/// A broker that publishes when it is asked to, so that there is something to publish when it is wanted.
-pub fn options() -> BrokerOptions {
-    BrokerOptions::new()
-        .set("publish.bytes", "1TiB")
-        .set("publish.interval.ms", 86_400_000)
-}
 
 /// Loads as many events as there are to be for the readers, and as many for the compactor twice in each round.
 pub async fn measure(broker: &Broker, plan: &LoadPlan) -> anyhow::Result<()> {

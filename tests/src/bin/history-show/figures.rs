@@ -70,17 +70,28 @@ fn peak_memory_bytes(broker: &Broker) -> f64 {
 /// Bytes of a part of a table file, as it is put.
 const PART_BYTES: f64 = (8 << 20) as f64;
 
-/// Prints what publishing took, from a process' start until all was published, and what reading took.
-pub fn print_figures(
-    loaded: &Loaded,
-    [start, published]: [&Usage; 2],
-    [restarted, read]: [&Usage; 2],
-) {
+/// What three processes have used: one took the events, the next published them, the last gave them to a consumer.
+pub struct Usages {
+    /// When all was taken.
+    pub produced: Usage,
+    /// When the second had started, and when all was published.
+    pub publishing: [Usage; 2],
+    /// When the third had started, and when all was read.
+    pub reading: [Usage; 2],
+}
+
+/// Prints what publishing took, and what reading took.
+pub fn print_figures(loaded: &Loaded, usages: &Usages) {
+    let Usages {
+        produced,
+        publishing: [start, published],
+        reading: [restarted, read],
+    } = usages;
     let of_publishing = |what: &str| published.counted(start, &format!("alluvium_{what}_total"));
     let compactor_seconds = published.compactor_seconds - start.compactor_seconds;
     let history_bytes = read.counted(restarted, "alluvium_read_bytes_total");
     let read_seconds = read.cpu_seconds - restarted.cpu_seconds;
-    let peak_bytes = published.peak_bytes.max(read.peak_bytes);
+    let seals = |of: &Usage| of.metrics.sum("alluvium_ingest_seals_total");
     let (get_gib, table_gib) = (
         gibibytes(of_publishing("publish_get_bytes")),
         gibibytes(of_publishing("publish_table_bytes")),
@@ -105,7 +116,7 @@ pub fn print_figures(
     row(
         "GETs per GiB of segments that were read: one for each segment, if all of it is wanted at once",
         format!("{:.1}", of_publishing("publish_gets") / get_gib),
-        format!("{:.1}", of_publishing("ingest_seals") / get_gib),
+        format!("{:.1}", (seals(produced) + seals(published)) / get_gib),
     );
     row(
         "requests per GiB of table files to put them in parts of 8 MiB: each is begun and ended, too",
@@ -125,11 +136,17 @@ pub fn print_figures(
         per_second(history_bytes, read_seconds),
         String::new(),
     );
-    row(
-        "most memory of the broker, compactor included, MiB",
-        format!("{:.0}", peak_bytes / f64::from(1 << 20)),
-        String::new(),
-    );
+    for (what, usage) in [
+        (
+            "most memory of the broker that took the events, MiB",
+            produced,
+        ),
+        ("of the one that published them", published),
+        ("of the one that gave them to the consumer", read),
+    ] {
+        let mebibytes = usage.peak_bytes / f64::from(1 << 20);
+        row(what, format!("{mebibytes:.0}"), String::new());
+    }
 }
 
 fn gibibytes(bytes: f64) -> f64 {

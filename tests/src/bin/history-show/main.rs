@@ -2,7 +2,7 @@
 //! counted the same. Started by `tests/history/show`.
 //!
 //! ```text
-//! history-show [--events 5000000] [--partitions 12] [--seed 1] [--kind shop] [--compacted | --beside]
+//! history-show [--events 5000000] [--partitions 12] [--seed 1] [--kind shop] [--compacted | --beside] [--behind]
 //! ```
 
 mod beside;
@@ -22,7 +22,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 
 use self::cleaned::until_cleaned;
-use self::figures::{Usage, print_figures};
+use self::figures::{Usage, Usages, print_figures};
 use self::progress::Progress;
 use self::report::{Finding, print_bytes, print_digests};
 
@@ -50,6 +50,9 @@ struct Arguments {
     /// With a compacted topic: everybody must find the latest event of each user, and nothing else.
     #[arg(long)]
     compacted: bool,
+    /// Compress as the compactor does by default while it is behind: faster, and not as small.
+    #[arg(long)]
+    behind: bool,
     /// Measure instead what producers notice of readers of history and of the compactor.
     #[arg(long, conflicts_with = "compacted")]
     beside: bool,
@@ -74,11 +77,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let options = match arguments.beside {
-        true => beside::options(),
-        false => BrokerOptions::new(),
-    };
-    let mut broker = options.start().await;
+    let mut broker = arguments.options().start().await;
     let shown = match arguments.beside {
         true => beside::measure(&broker, &arguments.plan()).await,
         false => show(&mut broker, arguments).await,
@@ -102,6 +101,17 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
+    /// A broker that publishes when it is asked to: all at a time, and by a process that does nothing else.
+    fn options(&self) -> BrokerOptions {
+        let options = BrokerOptions::new()
+            .set("publish.bytes", "1TiB")
+            .set("publish.interval.ms", 86_400_000);
+        match self.behind {
+            true => options.set("publish.zstd.level", 1),
+            false => options,
+        }
+    }
+
     fn plan(&self) -> LoadPlan {
         LoadPlan {
             keyed: self.compacted,
@@ -127,7 +137,6 @@ async fn show(broker: &mut Broker, arguments: &Arguments) -> anyhow::Result<()> 
     }
     let topic = client.create_topic(TOPIC, partitions, &settings).await;
 
-    let start = Usage::of(broker).await;
     let step = Progress::counting("produced", events)?;
     let loaded = load(&endpoint, &topic, &arguments.plan(), step.counter()).await?;
     step.done(&loaded.tally);
@@ -142,12 +151,16 @@ async fn show(broker: &mut Broker, arguments: &Arguments) -> anyhow::Result<()> 
             &loaded.tally
         }
     };
+    let produced = Usage::of(broker).await;
+    broker.kill();
+    broker.restart().await;
+    let restarted = Usage::of(broker).await;
     let mut published = publish(broker, TOPIC).await;
     if published.is_ok() && compacted {
         published = until_cleaned(broker, &topic, TOPIC).await;
     }
     if published.is_ok() {
-        let after = Usage::of(broker).await;
+        let publishing = [restarted, Usage::of(broker).await];
         print_cost(broker).await?;
         // Of what it has in memory a broker would give as it came: a new process has to read table files.
         broker.kill();
@@ -156,8 +169,12 @@ async fn show(broker: &mut Broker, arguments: &Arguments) -> anyhow::Result<()> 
         let consumer = "consumer after";
         findings
             .push(read_by_consumer(broker, &topic, partitions, wanted.records, consumer).await?);
-        let read = Usage::of(broker).await;
-        print_figures(&loaded, [&start, &after], [&restarted, &read]);
+        let usages = Usages {
+            produced,
+            publishing,
+            reading: [restarted, Usage::of(broker).await],
+        };
+        print_figures(&loaded, &usages);
         findings.extend(read_by_engines(broker, &topic, &python).await?);
     }
     print_bytes(&loaded, broker.folder())?;
