@@ -141,7 +141,8 @@ pub fn print_figures(loaded: &Loaded, usages: &Usages) {
             "most memory of the broker that took the events, MiB",
             produced,
         ),
-        ("of the one that published them", published),
+        ("of the one that published them, at its start", start),
+        ("of that, until they were published", published),
         ("of the one that gave them to the consumer", read),
     ] {
         let mebibytes = usage.peak_bytes / f64::from(1 << 20);
