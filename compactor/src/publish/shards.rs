@@ -57,7 +57,23 @@ impl Shards {
         let takes = wanted
             .iter()
             .any(|shard| !self.holds(*shard) && is_free(shard));
-        takes || self.held.keys().any(|shard| !wanted.contains(shard))
+        takes || !self.surplus(picture, &wanted).is_empty()
+    }
+
+    /// The claims of this process that are others' part: those that it knows of, and those whose reply it never had. What the
+    /// picture shows may be gone by now; then releasing it does nothing.
+    fn surplus(
+        &self,
+        picture: &Picture,
+        wanted: &[CompactionShard],
+    ) -> BTreeMap<CompactionShard, Revision> {
+        let shown = picture.claims.iter();
+        let mine = shown.filter(|(_, claim)| claim.broker_id == self.me);
+        let unknown = mine.map(|(shard, claim)| (*shard, claim.epoch));
+        let known = self.held.iter().map(|(shard, epoch)| (*shard, *epoch));
+        let mut surplus: BTreeMap<_, _> = unknown.chain(known).collect();
+        surplus.retain(|shard, _| !wanted.contains(shard));
+        surplus
     }
 
     /// Takes what is this process' part and free, and leaves the rest to others. When it fails, some of that may be done.
@@ -69,15 +85,7 @@ impl Shards {
         let mut compactors = (*picture.compactors).clone();
         compactors.insert(self.me);
         let wanted = shards_of(self.me, &compactors);
-        let surplus: Vec<_> = self
-            .held
-            .iter()
-            .map(|(shard, epoch)| (*shard, *epoch))
-            .collect();
-        for (shard, epoch) in surplus
-            .into_iter()
-            .filter(|(shard, _)| !wanted.contains(shard))
-        {
+        for (shard, epoch) in self.surplus(picture, &wanted) {
             // It is held until it is certainly released, or nobody would release it any more.
             self.claims.release(shard, epoch).await?;
             self.held.remove(&shard);

@@ -110,6 +110,39 @@ async fn a_shard_whose_release_failed_is_released_later() {
     world.check_all().await;
 }
 
+/// A process may have a claim that it never learned of, of a shard that is not its part any more.
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_reply_was_lost_is_left_to_others() {
+    let mut world = World::new(5).await;
+    let broker = world.broker(1).await;
+    let (one, two) = (world.session(10).await, world.session(11).await);
+    let mut first = world.publisher(&one, eager());
+    let mut second = world.publisher(&two, eager());
+    let seconds = shards_of(two.broker_id(), &[one.broker_id(), two.broker_id()].into());
+    let lost = seconds[0];
+    // The first joins and claims all shards before that one.
+    let before = 1 + CompactionShard::all()
+        .take_while(|shard| *shard != lost)
+        .count();
+    world.store_faults.next(vec![Fault::None; before]);
+    world.store_faults.next([Fault::ReplyLost]);
+    world.store_faults.next([Fault::Refused; FOR_LONG]);
+    assert!(world.round(&mut first).await.failed > 0);
+    world.store_faults.clear();
+    assert!(!first.shards.holds(lost));
+    for _ in 0..3 {
+        world.round(&mut second).await;
+        world.round(&mut first).await;
+    }
+    for shard in CompactionShard::all() {
+        let holders = [&first, &second].map(|one| usize::from(one.shards.holds(shard)));
+        assert_eq!(holders.iter().sum::<usize>(), 1, "{shard}");
+    }
+    many_topics(&mut world, broker).await;
+    world.settle(&mut [&mut first, &mut second]).await;
+    world.check_all().await;
+}
+
 /// The store goes away while shards are claimed: of those that were, nothing must be passed over.
 #[tokio::test(start_paused = true)]
 async fn topics_of_shards_that_were_claimed_before_a_failure_are_published() {
