@@ -84,7 +84,7 @@ pub fn leaving(content: &ManifestContent, limits: &LeafLimits, table_bytes: u64)
 
 /// Whether what stands first has the lower offsets, for each partition: then any cut leaves spans that do not overlap.
 /// Everything that writes manifests keeps it so.
-fn is_in_order(content: &ManifestContent) -> bool {
+pub fn is_in_order(content: &ManifestContent) -> bool {
     let of_leaves = content.leaves.iter().flat_map(|leaf| &leaf.spans);
     let of_leaves = of_leaves.map(|one| &one.span);
     let of_tables = content.tables.iter().flat_map(|table| &table.spans);
