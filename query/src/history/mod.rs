@@ -11,6 +11,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use alluvium_cache::budget::ReadClass;
@@ -33,9 +34,16 @@ const TAILS_BYTES: usize = 32 << 20;
 /// hundred table files.
 const LEAVES_BYTES: usize = 32 << 20;
 
-/// Threads that rebuild stripes, each one at a time, which takes some times its raw bytes of memory. No more wait for them
-/// than there are fetches.
-const REBUILDERS: usize = 2;
+/// Threads that rebuild stripes, at most. Each does one at a time, which takes some times its raw bytes of memory. No more wait
+/// for them than there are fetches.
+const REBUILDERS_MAX: usize = 8;
+
+/// One less than there are processors, which is left to those who write: low priority alone does not, as a thread that just
+/// runs is not stopped at once for another.
+fn rebuilders() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (processors - 1).clamp(1, REBUILDERS_MAX)
+}
 
 /// Reads table files. Cheap to clone.
 #[derive(Clone)]
@@ -85,7 +93,7 @@ impl History {
             cache,
             tails,
             leaves,
-            rebuilders: BackgroundThreads::start("history", REBUILDERS).map(Arc::new),
+            rebuilders: BackgroundThreads::start("history", rebuilders()).map(Arc::new),
         }
     }
 
