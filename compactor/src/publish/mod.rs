@@ -3,10 +3,11 @@
 //! Nouns: the **backlog** is what is committed and not published, found by following commit logs. A **topic's work** is
 //! what of it follows what is published without a gap, up to a limit. A **step** is as much as is in memory at a time.
 //!
-//! Flow of a round, for the topics of the shards that this process has claimed:
-//! 1. `Backlog::follow`: new commits, a footer each.
-//! 2. `plan`: which topics are worth it: because much waits, or because something waits long, or because somebody asked.
-//! 3. For each: blocks are read (`fetch`), opened and written as rows (`write`), and put while that goes on
+//! Flow of a round (`publisher`), for the topics of the shards that this process has claimed:
+//! 1. `find`, `backlog`: new commits, a footer each.
+//! 2. `due`, `plan`: which topics are worth it: because much waits, or because something waits long, or because somebody
+//!    asked.
+//! 3. For each (`topic`): blocks are read (`fetch`), opened and written as rows (`write`), and put while that goes on
 //!    (`crate::tables`). Files have new names, and are garbage until a manifest names them.
 //! 4. The next manifest (`manifests`) is put, and made to count by one compare-and-set, which also compares session and
 //!    claim. Of two that publish one topic the later one fails, and its files are garbage.
