@@ -12,7 +12,7 @@ mod log;
 mod metrics;
 mod process;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use alluvium::config::Endpoint;
 use alluvium_common::rand::{Random, SystemRandom};
+use parking_lot::Mutex;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -469,12 +470,21 @@ pub async fn alluvium(arguments: &[&str]) -> Output {
     process::run(arguments, &[], "").await
 }
 
-/// A port that nobody listens on at the moment.
+/// Ports that were given away. A broker that is dead for a while must find its own free when it starts again, so none is given
+/// twice.
+static GIVEN_PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port that nobody listens on at the moment, and that nobody else in this process was given.
 pub fn free_port() -> u16 {
     let width = u64::from(PORTS.end - PORTS.start);
+    let mut given = GIVEN_PORTS.lock();
+    if given.len() > PORTS.len() / 2 {
+        // Those who had the first of them have long ended.
+        given.clear();
+    }
     loop {
         let port = PORTS.start + u16::try_from(SystemRandom.below(width)).expect("below the width");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && given.insert(port) {
             return port;
         }
     }
