@@ -13,9 +13,9 @@ use alluvium_metadata::store::{Compare, Revision};
 use alluvium_segment::manifest::{Leaf, LeafEntry, Manifest, ManifestContent, TableEntry};
 use alluvium_segment::object_key::{ManifestName, ObjectKey, SegmentName, TableName};
 use alluvium_segment::parted::EncodedObject;
-use tracing::warn;
+use tracing::error;
 
-use crate::leaves::{LeafLimits, is_in_order, leaving};
+use crate::leaves::{LeafLimits, OutOfOrder, leaving};
 use crate::publish::{PublishError, PublishSeams};
 use crate::put::put;
 
@@ -125,19 +125,16 @@ impl TopicManifest<'_> {
     ) -> Result<Vec<Arc<TableEntry>>, PublishError> {
         let counts = match &self.leaves {
             Some(limits) => leaving(content, limits, self.table_bytes),
-            None => Vec::new(),
+            None => Ok(Vec::new()),
         };
-        if counts.is_empty()
-            && let Some(limits) = &self.leaves
-            && content.tables.len() >= limits.tables + limits.kept
-            && !is_in_order(content)
-        {
-            let files = content.tables.len();
-            warn!(
-                topic_id = %self.topic_id, files,
-                "table files are not in the order of their offsets, so the manifest names all of them and grows; run alluvium verify"
+        let counts = counts.unwrap_or_else(|OutOfOrder| {
+            let (topic_id, files) = (self.topic_id, content.tables.len());
+            error!(
+                %topic_id, files,
+                "table files are not in the order of their offsets, so the manifest lists them all and grows; nothing is lost, please report it"
             );
-        }
+            Vec::new()
+        });
         let mut moved = Vec::new();
         for count in counts {
             let tables: Vec<_> = content.tables.drain(..count).map(Arc::new).collect();

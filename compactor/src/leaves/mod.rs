@@ -13,5 +13,5 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{LeafLimits, NEW_LEAVES_MAX, is_in_order, leaving};
+pub use plan::{LeafLimits, NEW_LEAVES_MAX, OutOfOrder, leaving};
 pub use read::{Leaves, read_leaf};

@@ -55,9 +55,20 @@ impl Default for LeafLimits {
     }
 }
 
+/// Table files of a manifest are not in the order of their offsets, so none can go to a leaf.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutOfOrder;
+
 /// How many table files go to each new leaf, from the first file on. Those that are still to be joined (`table_bytes` is the
 /// size at which a file ends) stay, unless joining is behind by more than a leaf.
-pub fn leaving(content: &ManifestContent, limits: &LeafLimits, table_bytes: u64) -> Vec<usize> {
+///
+/// # Errors
+/// There are enough for a leaf, and they are not in order.
+pub fn leaving(
+    content: &ManifestContent,
+    limits: &LeafLimits,
+    table_bytes: u64,
+) -> Result<Vec<usize>, OutOfOrder> {
     let tables = &content.tables;
     let (mut leaves, mut start) = (Vec::new(), 0);
     // One more than may be: it shows whether another one is waiting behind.
@@ -68,8 +79,11 @@ pub fn leaving(content: &ManifestContent, limits: &LeafLimits, table_bytes: u64)
         leaves.push(count);
         start += count;
     }
-    if leaves.is_empty() || !is_in_order(content) {
-        return Vec::new();
+    if leaves.is_empty() {
+        return Ok(leaves);
+    }
+    if !is_in_order(content) {
+        return Err(OutOfOrder);
     }
     let unjoined = run_to_join(tables, table_bytes).map_or(tables.len(), |run| run.start);
     let mut end = 0;
@@ -79,12 +93,12 @@ pub fn leaving(content: &ManifestContent, limits: &LeafLimits, table_bytes: u64)
     });
     let leaving = joined.count().max(leaves.len() - 1).min(NEW_LEAVES_MAX);
     leaves.truncate(leaving);
-    leaves
+    Ok(leaves)
 }
 
 /// Whether what stands first has the lower offsets, for each partition: then any cut leaves spans that do not overlap.
 /// Everything that writes manifests keeps it so.
-pub fn is_in_order(content: &ManifestContent) -> bool {
+fn is_in_order(content: &ManifestContent) -> bool {
     let of_leaves = content.leaves.iter().flat_map(|leaf| &leaf.spans);
     let of_leaves = of_leaves.map(|one| &one.span);
     let of_tables = content.tables.iter().flat_map(|table| &table.spans);

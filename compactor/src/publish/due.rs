@@ -136,13 +136,13 @@ impl Publisher {
 
     fn table_options(&self, topic_id: TopicId, work: &TopicWork) -> TableOptions {
         let is_behind = work.is_behind(&self.options.limits) || self.backlog.is_full();
+        let table = match is_behind {
+            true => self.options.hasty_table(),
+            false => self.options.table.clone(),
+        };
         TableOptions {
-            zstd_level: match is_behind {
-                true => self.options.zstd_level_behind,
-                false => self.options.table.zstd_level,
-            },
             raw_headers: self.raw_headers.contains(&topic_id),
-            ..self.options.table.clone()
+            ..table
         }
     }
 

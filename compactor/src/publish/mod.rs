@@ -86,7 +86,7 @@ pub struct PublishSeams {
 }
 
 impl PublishOptions {
-    /// How table files are written that will be written anew before long.
+    /// How table files are written when speed counts.
     fn hasty_table(&self) -> TableOptions {
         TableOptions {
             zstd_level: self.zstd_level_behind,

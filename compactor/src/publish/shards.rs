@@ -67,11 +67,12 @@ impl Shards {
         picture: &Picture,
         wanted: &[CompactionShard],
     ) -> BTreeMap<CompactionShard, Revision> {
-        let shown = picture.claims.iter();
-        let mine = shown.filter(|(_, claim)| claim.broker_id == self.me);
-        let unknown = mine.map(|(shard, claim)| (*shard, claim.epoch));
-        let known = self.held.iter().map(|(shard, epoch)| (*shard, *epoch));
-        let mut surplus: BTreeMap<_, _> = unknown.chain(known).collect();
+        let claims = picture.claims.iter();
+        let mine = claims.filter(|(_, claim)| claim.broker_id == self.me);
+        let shown = mine.map(|(shard, claim)| (*shard, claim.epoch));
+        let held = self.held.iter().map(|(shard, epoch)| (*shard, *epoch));
+        // What is held is newer than what is shown of the same shard.
+        let mut surplus: BTreeMap<_, _> = shown.chain(held).collect();
         surplus.retain(|shard, _| !wanted.contains(shard));
         surplus
     }

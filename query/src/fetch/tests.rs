@@ -58,12 +58,12 @@ pub(super) fn waiting(partitions: Vec<FetchPartition>, min_bytes: usize) -> Fetc
 }
 
 pub(super) fn fetcher(broker: &TestBroker) -> Arc<Fetcher> {
-    Fetcher::new(
-        Arc::clone(&broker.reader),
-        None,
-        FetchConfig::default(),
-        SeededRandom::new(1),
-    )
+    fetcher_with(broker, FetchConfig::default())
+}
+
+fn fetcher_with(broker: &TestBroker, config: FetchConfig) -> Arc<Fetcher> {
+    let reader = Arc::clone(&broker.reader);
+    Fetcher::new(reader, None, config, SeededRandom::new(1))
 }
 
 /// `count` partitions with `batches` batches each, in the tail.
@@ -391,12 +391,7 @@ async fn slow_clients_make_responses_smaller_but_nobody_waits() {
         tail_response_bytes: 400 << 10,
         ..FetchConfig::default()
     };
-    let fetcher = Fetcher::new(
-        Arc::clone(&broker.reader),
-        None,
-        config,
-        SeededRandom::new(1),
-    );
+    let fetcher = fetcher_with(&broker, config);
     let mut unwritten = Vec::new();
     let mut sizes = Vec::new();
     for _ in 0..6 {
@@ -422,7 +417,7 @@ async fn slow_clients_make_responses_smaller_but_nobody_waits() {
     );
 }
 
-/// What a fetch may take at most for a limit of its own is not kept from others while it reads.
+/// What the request allows and its partitions do not is not kept from others while it is read.
 #[tokio::test(start_paused = true)]
 async fn readers_at_one_time_get_what_their_partitions_may_give() {
     let broker = TestBroker::new(1).await;
@@ -437,12 +432,7 @@ async fn readers_at_one_time_get_what_their_partitions_may_give() {
         backfill_response_bytes: 20 << 20,
         ..FetchConfig::default()
     };
-    let fetcher = Fetcher::new(
-        Arc::clone(&broker.reader),
-        None,
-        config,
-        SeededRandom::new(1),
-    );
+    let fetcher = fetcher_with(&broker, config);
     let limited = FetchPartition {
         max_bytes,
         ..partition(0, 0)

@@ -38,8 +38,7 @@ const LEAVES_BYTES: usize = 32 << 20;
 /// for them than there are fetches.
 const REBUILDERS_MAX: usize = 8;
 
-/// One less than there are processors, which is left to those who write: low priority alone does not, as a thread that just
-/// runs is not stopped at once for another.
+/// One less than there are processors: with as many, producers waited longer, low priority or not.
 fn rebuilders() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     (processors - 1).clamp(1, REBUILDERS_MAX)

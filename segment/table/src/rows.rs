@@ -15,16 +15,12 @@ use arrow_schema::SchemaRef;
 
 use crate::error::TableError;
 use crate::headers;
-use crate::options::ROWS_BYTES;
 use crate::schema::{header_element, header_fields, timestamp_type};
 
 /// What a record takes beside its bytes: its frame, timestamp and offset in a batch, its places in memory here.
 const RECORD_OVERHEAD_BYTES: usize = 16;
 /// The same for a header.
 const HEADER_OVERHEAD_BYTES: usize = 4;
-
-/// Values of this size fill the room of their column and that of its lengths at the same time.
-const VALUES_EXPECTED: usize = ROWS_BYTES / 256;
 
 /// Raw bytes of a record: what sizes of spans, stripes and row groups are counted in.
 pub fn raw_bytes(record: &Record) -> usize {
@@ -43,11 +39,6 @@ pub(crate) fn has_text_keys_only(record: &Record) -> bool {
         .headers
         .iter()
         .all(|header| std::str::from_utf8(&header.key).is_ok())
-}
-
-/// With room for what is handed over at once: grown step by step, most of it would be copied several times.
-fn value_builder() -> BinaryBuilder {
-    BinaryBuilder::with_capacity(VALUES_EXPECTED, ROWS_BYTES)
 }
 
 /// The columns of some rows.
@@ -79,7 +70,7 @@ impl Rows {
             timestamps: Vec::new(),
             timestamp_types: Vec::new(),
             keys: BinaryBuilder::new(),
-            values: value_builder(),
+            values: BinaryBuilder::new(),
             header_ends: vec![0],
             header_keys: StringBuilder::new(),
             header_values: BinaryBuilder::new(),
@@ -151,7 +142,6 @@ impl Rows {
     pub fn take(&mut self) -> Result<RecordBatch, TableError> {
         self.raw_bytes = 0;
         self.value_bytes = 0;
-        let values = std::mem::replace(&mut self.values, value_builder()).finish();
         let ends = std::mem::replace(&mut self.header_ends, vec![0]);
         let headers: Vec<ArrayRef> = vec![
             Arc::new(self.header_keys.finish()),
@@ -170,7 +160,7 @@ impl Rows {
             Arc::new(timestamps.with_timezone("UTC")),
             Arc::new(Int8Array::from(std::mem::take(&mut self.timestamp_types))),
             Arc::new(self.keys.finish()),
-            Arc::new(values),
+            Arc::new(self.values.finish()),
             Arc::new(headers),
         ];
         if let Some(raw) = &mut self.raw_headers {

@@ -2,7 +2,9 @@
 //!
 //! The kernel keeps what is written until somebody asks for it to be on the disk. One sync of a table file of hundreds of
 //! megabytes then has the disk to itself, and the sync of a write-ahead log on the same disk, for which producers wait,
-//! comes after it. Synced step by step, a log waits for one step at most.
+//! comes after it. Synced step by step, a log waits for a few steps at most: the parts of an upload are counted each for
+//! itself, two of them are written at a time, and the end of each is synced with what comes next. Parts are several
+//! steps long.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
@@ -14,7 +16,7 @@ use super::place::Placer;
 
 /// Bytes of a step: a millisecond of an NVMe disk, eight of a cloud volume with 125 MB/s, and many times what a sync costs
 /// in itself.
-pub(super) const STEP_BYTES: usize = 1 << 20;
+const STEP_BYTES: usize = 1 << 20;
 
 /// Slices given to one write: what Linux takes (`IOV_MAX`). A segment is made of its batches, often thousands.
 const SLICES_MAX: usize = 1024;

@@ -82,3 +82,32 @@ async fn other_topics_are_not_touched() {
     world.reload().await;
     assert_eq!(world.said(), before);
 }
+
+/// What the next cleaning writes again is written fast.
+#[tokio::test]
+async fn cleaned_files_are_compressed_as_by_a_compactor_that_is_behind() {
+    let mut sizes = Vec::new();
+    for level in [1, 19] {
+        let mut world = World::new(2, 1, &[("cleanup.policy", "compact")]).await;
+        world.options.table.zstd_level = 10;
+        world.options.zstd_level_behind = level;
+        let mut world = world.with(1_000, 1);
+        let words = |from: i64| (from..from + 5_000).map(|n| format!("word-{} ", n * n % 997));
+        let records = (0..10).map(|number| Record {
+            offset: offset(number),
+            timestamp: START_MS,
+            key: Some(Bytes::from((number / 2).to_string())),
+            value: Some(words(number).collect::<String>().into()),
+            headers: Vec::new(),
+        });
+        world.publish([(0, (records.collect(), 10))].into()).await;
+        world.shown().await;
+        let mut publisher = publisher(&world);
+        while publisher.round().await.more {}
+        world.reload().await;
+        assert_eq!(world.stored(0).await.len(), 5);
+        let tables = world.manifest().tables().iter();
+        sizes.push(tables.map(|table| table.size_bytes).sum::<u64>());
+    }
+    assert!(sizes[1] * 10 < sizes[0] * 9, "{sizes:?}");
+}

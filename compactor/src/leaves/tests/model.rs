@@ -101,7 +101,7 @@ impl Both {
                     spans: 8,
                     kept: 2,
                 };
-                for count in leaving(&self.root, &limits, TABLE_BYTES) {
+                for count in leaving(&self.root, &limits, TABLE_BYTES).expect("in order") {
                     let tables = self.root.tables.drain(..count).collect();
                     let new = self.put_leaf(tables).await;
                     self.root.leaves.push(new);

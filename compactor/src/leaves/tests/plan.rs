@@ -35,7 +35,7 @@ fn full(count: usize) -> ManifestContent {
 
 #[test]
 fn the_oldest_files_go_when_enough_stay() {
-    let counts = |count| leaving(&full(count), &limits(4, 3), TABLE_BYTES);
+    let counts = |count| leaving(&full(count), &limits(4, 3), TABLE_BYTES).expect("in order");
     assert_eq!(counts(0), [0; 0]);
     assert_eq!(counts(6), [0; 0]);
     assert_eq!(counts(7), [4]);
@@ -58,14 +58,16 @@ fn files_with_many_spans_fill_a_leaf_sooner() {
     };
     content.tables[0] = wide(0, 9);
     content.tables[2] = wide(2, 4);
-    assert_eq!(leaving(&content, &limits, TABLE_BYTES)[..3], [1, 2, 4]);
+    let counts = leaving(&content, &limits, TABLE_BYTES).expect("in order");
+    assert_eq!(counts[..3], [1, 2, 4]);
 }
 
 #[test]
 fn files_that_are_still_joined_stay() {
     let mut sizes = vec![FULL; 5];
     sizes.extend([MIB; 8]);
-    let counts = |sizes: &[u64]| leaving(&content(sizes), &limits(4, 2), TABLE_BYTES);
+    let counts =
+        |sizes: &[u64]| leaving(&content(sizes), &limits(4, 2), TABLE_BYTES).expect("in order");
     assert_eq!(counts(&sizes), [4], "those in front of them go");
     // When joining is behind by more than a leaf they go all the same: the root must not grow.
     let small = |count: usize| vec![MIB; count];
@@ -75,16 +77,20 @@ fn files_that_are_still_joined_stay() {
 }
 
 #[test]
-fn files_that_are_not_in_order_stay() {
-    let counts = |content: &ManifestContent| leaving(content, &limits(4, 3), TABLE_BYTES).len();
+fn files_that_are_not_in_order_stay_and_that_is_told() {
+    let counts = |content: &ManifestContent| {
+        leaving(content, &limits(4, 3), TABLE_BYTES).map(|leaves| leaves.len())
+    };
     let mut swapped = full(20);
     swapped.tables.swap(2, 12);
-    assert_eq!(counts(&swapped), 0);
+    assert_eq!(counts(&swapped), Err(OutOfOrder));
+    swapped.tables.truncate(6);
+    assert_eq!(counts(&swapped), Ok(0), "too few for a leaf");
     let mut overlapping = full(20);
-    assert_eq!(counts(&overlapping), 4);
+    assert_eq!(counts(&overlapping), Ok(4));
     let leaf = vec![table(99, FULL, vec![span(0, 0, 11)])];
     overlapping.leaves.push(leaf_entry(leaf));
-    assert_eq!(counts(&overlapping), 0);
+    assert_eq!(counts(&overlapping), Err(OutOfOrder));
 }
 
 fn leaf_entry(tables: Vec<TableEntry>) -> LeafEntry {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use alluvium::config::Endpoint;
@@ -13,8 +14,8 @@ use alluvium_segment::record_batch::{BatchBuilder, Codec, NO_HEADERS, split};
 use alluvium_tests::broker::Broker;
 use alluvium_tests::client::{ALL, Client, Topic, fetch_request, only, produce_request};
 use alluvium_tests::events::{LoadPlan, load};
-use anyhow::ensure;
-use tokio::runtime::{Builder, Runtime};
+use anyhow::{anyhow, ensure};
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -77,7 +78,7 @@ pub async fn measure(broker: &Broker, plan: &LoadPlan) -> anyhow::Result<()> {
     }
     print(&rounds);
     println!(
-        "\n{READERS} readers had {:.0} MB of record batches from table files, and {:.0} MB beside the compactor, which \
+        "\nOf history, {READERS} at a time read {:.0} MB of record batches from table files, and {:.0} MB beside the compactor, which \
          published {} events each time",
         read_bytes[0] as f64 / 1e6,
         read_bytes[1] as f64 / 1e6,
@@ -101,44 +102,42 @@ async fn produce_and_publish(
 struct Readers {
     is_over: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
-    running: JoinSet<anyhow::Result<()>>,
-    /// Where they run, out of everybody's way.
-    threads: Runtime,
+    running: Vec<thread::JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Readers {
     fn start(endpoint: &Endpoint, topic: &Topic, partitions: i32) -> anyhow::Result<Self> {
-        let threads = Builder::new_multi_thread()
-            .worker_threads(READERS as usize)
-            .on_thread_start(|| {
-                // On Linux this is the niceness of the calling thread.
-                let _ = rustix::process::setpriority_process(None, READER_NICENESS);
-            })
-            .enable_all()
-            .build()?;
         let mut readers = Self {
             is_over: Arc::default(),
             bytes: Arc::default(),
-            running: JoinSet::new(),
-            threads,
+            running: Vec::new(),
         };
         for first in 0..READERS {
             let (endpoint, topic) = (endpoint.clone(), topic.clone());
             let mine = (first..partitions).step_by(READERS as usize).collect();
             let (is_over, bytes) = (Arc::clone(&readers.is_over), Arc::clone(&readers.bytes));
-            let reader = async move { read(&endpoint, &topic, mine, &is_over, &bytes).await };
-            readers.running.spawn_on(reader, readers.threads.handle());
+            let reader = move || {
+                // On Linux this is the niceness of the calling thread.
+                rustix::process::setpriority_process(None, READER_NICENESS)?;
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(read(&endpoint, &topic, mine, &is_over, &bytes))
+            };
+            let thread = thread::Builder::new().name("reader".to_owned());
+            readers.running.push(thread.spawn(reader)?);
         }
         Ok(readers)
     }
 
     /// How many bytes they had.
-    async fn stop(mut self) -> anyhow::Result<u64> {
+    async fn stop(self) -> anyhow::Result<u64> {
         self.is_over.store(true, Ordering::SeqCst);
-        while let Some(reader) = self.running.join_next().await {
-            reader??;
-        }
-        self.threads.shutdown_background();
+        let ended = move || {
+            for reader in self.running {
+                reader.join().map_err(|_| anyhow!("a reader panicked"))??;
+            }
+            anyhow::Ok(())
+        };
+        tokio::task::spawn_blocking(ended).await??;
         Ok(self.bytes.load(Ordering::SeqCst))
     }
 }

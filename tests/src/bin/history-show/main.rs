@@ -53,7 +53,7 @@ struct Arguments {
     /// Compress as the compactor does by default while it is behind: faster, and not as small.
     #[arg(long)]
     behind: bool,
-    /// Measure instead what producers notice of readers of history and of the compactor.
+    /// Measure instead what producers notice of readers of history and of the compactor, with eleven times as many events.
     #[arg(long, conflicts_with = "compacted")]
     beside: bool,
 }
@@ -101,7 +101,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
-    /// A broker that publishes when it is asked to: all at a time, and by a process that does nothing else.
+    /// A broker that publishes when it is asked to, all at a time.
     fn options(&self) -> BrokerOptions {
         let options = BrokerOptions::new()
             .set("publish.bytes", "1TiB")
