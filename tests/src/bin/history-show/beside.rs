@@ -1,9 +1,10 @@
 //! What producers notice of others who read a backlog, and of the compactor: their latency alone, beside each, and beside
 //! both. Other users of the machine disturb each of these as much, so they are measured by turns, in several rounds, and
-//! what is told is the median of the rounds.
+//! what is told is the median of the rounds. On a small machine whoever keeps a core busy makes all others wait for it now
+//! and then, so a loop that does nothing is measured too: what producers notice of that is the machine's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -38,8 +39,9 @@ const BATCH_RECORDS: usize = 10;
 const RECORD_BYTES: usize = 1_000;
 /// Readers of the backlog, as fast as they can.
 const READERS: i32 = 1;
-/// Added to the niceness of their threads: theirs would be other machines, whose work no producer notices.
-const READER_NICENESS: i32 = 19;
+/// Added to the niceness of their threads: theirs would be other machines, whose work no producer notices. That of the
+/// loop that does nothing, too.
+const LOWEST_NICENESS: i32 = 19;
 
 /// Loads as many events as there are to be for the readers, and as many for the compactor twice in each round.
 pub async fn measure(broker: &Broker, plan: &LoadPlan) -> anyhow::Result<()> {
@@ -67,6 +69,9 @@ pub async fn measure(broker: &Broker, plan: &LoadPlan) -> anyhow::Result<()> {
     let mut read_bytes = [0, 0];
     for round in 0..ROUNDS {
         let alone = produce(&endpoint, &live).await?;
+        let busy = BusyLoop::start()?;
+        let beside_loop = produce(&endpoint, &live).await?;
+        busy.stop();
         let readers = start_readers()?;
         let beside_readers = produce(&endpoint, &live).await?;
         read_bytes[0] += readers.stop().await?;
@@ -74,7 +79,13 @@ pub async fn measure(broker: &Broker, plan: &LoadPlan) -> anyhow::Result<()> {
         let readers = start_readers()?;
         let beside_both = produce_and_publish(broker, &live, &backlog(round, "readers")).await?;
         read_bytes[1] += readers.stop().await?;
-        rounds.push([alone, beside_readers, beside_compactor, beside_both]);
+        rounds.push([
+            alone,
+            beside_loop,
+            beside_readers,
+            beside_compactor,
+            beside_both,
+        ]);
     }
     print(&rounds);
     println!(
@@ -98,6 +109,36 @@ async fn produce_and_publish(
     latencies
 }
 
+/// A thread of the lowest priority that keeps a core busy and does nothing else, until it is stopped.
+struct BusyLoop {
+    is_over: Arc<AtomicBool>,
+    running: thread::JoinHandle<()>,
+}
+
+impl BusyLoop {
+    fn start() -> anyhow::Result<Self> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&is_over);
+        let thread = thread::Builder::new().name("busy-loop".to_owned());
+        let (started, has_started) = mpsc::sync_channel(1);
+        let running = thread.spawn(move || {
+            // It is waited for below.
+            let _ = started.send(rustix::process::setpriority_process(None, LOWEST_NICENESS));
+            while !until.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        })?;
+        has_started.recv()??;
+        Ok(Self { is_over, running })
+    }
+
+    fn stop(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // It cannot panic.
+        let _ = self.running.join();
+    }
+}
+
 /// Some who read history, until they are stopped.
 struct Readers {
     is_over: Arc<AtomicBool>,
@@ -118,7 +159,7 @@ impl Readers {
             let (is_over, bytes) = (Arc::clone(&readers.is_over), Arc::clone(&readers.bytes));
             let reader = move || {
                 // On Linux this is the niceness of the calling thread.
-                rustix::process::setpriority_process(None, READER_NICENESS)?;
+                rustix::process::setpriority_process(None, LOWEST_NICENESS)?;
                 let runtime = Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(read(&endpoint, &topic, mine, &is_over, &bytes))
             };
@@ -218,11 +259,11 @@ async fn read(
     Ok(())
 }
 
-fn print(rounds: &[[Vec<Duration>; 4]]) {
+fn print(rounds: &[[Vec<Duration>; 5]]) {
     println!(
-        "\n| acknowledged after, ms | alone | beside readers | beside the compactor | beside both |"
+        "\n| acknowledged after, ms | alone | beside a loop | beside readers | beside the compactor | beside both |"
     );
-    println!("|---|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|");
     for (name, permille) in [
         ("p50", 500),
         ("p99", 990),
@@ -235,7 +276,7 @@ fn print(rounds: &[[Vec<Duration>; 4]]) {
                 .map(|round| at_permille(&round[column], permille));
             at_permille(&of_rounds.collect::<Vec<_>>(), 500).as_secs_f64() * 1e3
         };
-        let cells = [0, 1, 2, 3].map(|column| format!("{:.2}", of(column)));
+        let cells = [0, 1, 2, 3, 4].map(|column| format!("{:.2}", of(column)));
         println!("| {name} | {} |", cells.join(" | "));
     }
     println!(
