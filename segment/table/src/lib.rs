@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod columns;
 mod error;
 mod file;
 mod headers;
@@ -14,6 +15,7 @@ mod schema;
 mod sink;
 mod sparse;
 mod striper;
+mod values;
 mod writer;
 
 pub use error::TableError;

@@ -15,8 +15,8 @@ use crate::schema::{HEADER_KEY_PATH, HEADER_VALUE_PATH, name};
 const STRIPE_BYTES_MAX: usize = 256 << 20;
 /// Rows of a page, at most, as the Parquet authors advise; bounds what is decoded in vain around a stripe.
 pub(crate) const PAGE_ROWS: usize = 20_000;
-/// Raw bytes of the rows that are handed to the Parquet library at once: they are still in the cache then. A page ends
-/// behind such rows only, so it is larger than asked for by less than that.
+/// Raw bytes of the rows that are handed to the Parquet library at once: they are still in the cache then. Pages end
+/// behind such rows only, so they are larger than asked for by less than that.
 pub(crate) const ROWS_BYTES: usize = 128 << 10;
 /// The same in rows, for small ones.
 pub(crate) const ROWS_MAX: usize = 8 << 10;
@@ -30,7 +30,8 @@ const BLOOM_FILTER_KEYS: u64 = 64 << 10;
 /// How a table is written. None of it has to be known to read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableOptions {
-    /// Zstandard level of all pages, 1 to 22.
+    /// Zstandard level of all pages, 1 to 22. Values are compressed with parameters of our own at levels 1 and 2: to fewer
+    /// bytes, a little slower.
     pub zstd_level: i32,
     /// Raw record bytes at which a row group ends. The writer holds a row group in memory, compressed.
     pub row_group_bytes: usize,
@@ -88,10 +89,13 @@ impl TableOptions {
         )
     }
 
-    /// The same for the Parquet library.
+    /// The level of all pages.
+    pub(crate) fn zstd(&self) -> Result<ZstdLevel, TableError> {
+        ZstdLevel::try_new(self.zstd_level).map_err(|_| TableError::Option("zstd_level"))
+    }
+
+    /// The same for the Parquet library, which writes all columns but `_value`.
     pub(crate) fn properties(&self) -> Result<WriterProperties, TableError> {
-        let level =
-            ZstdLevel::try_new(self.zstd_level).map_err(|_| TableError::Option("zstd_level"))?;
         let ascending = |column_idx| SortingColumn {
             column_idx,
             descending: false,
@@ -99,7 +103,7 @@ impl TableOptions {
         };
         let builder = WriterProperties::builder()
             .set_created_by(concat!("alluvium ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_compression(Compression::ZSTD(level))
+            .set_compression(Compression::ZSTD(self.zstd()?))
             // Row groups end where we say, at the end of a stripe.
             .set_max_row_group_row_count(None)
             .set_max_row_group_bytes(None)
@@ -134,8 +138,6 @@ fn columns(builder: WriterPropertiesBuilder, bloom_filter: bool) -> WriterProper
         .set_column_encoding(column(name::OFFSET), Encoding::DELTA_BINARY_PACKED)
         .set_column_dictionary_enabled(column(name::TIMESTAMP), false)
         .set_column_encoding(column(name::TIMESTAMP), Encoding::DELTA_BINARY_PACKED)
-        // Values hardly ever repeat as a whole.
-        .set_column_dictionary_enabled(column(name::VALUE), false)
         .set_column_dictionary_enabled(column(name::RAW_HEADERS), false)
         .set_column_dictionary_enabled(headers(HEADER_KEY_PATH), true)
         .set_column_dictionary_enabled(headers(HEADER_VALUE_PATH), true);

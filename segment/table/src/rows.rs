@@ -1,4 +1,4 @@
-//! Rows on their way into the file: columns that grow record by record.
+//! Rows on their way to the Parquet library: columns that grow record by record, all but `_value`.
 
 use std::sync::Arc;
 
@@ -7,11 +7,9 @@ use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::record_batch::{Record, TimestampType};
 use arrow_array::builder::{ArrayBuilder, BinaryBuilder, StringBuilder};
 use arrow_array::{
-    ArrayRef, Int8Array, Int32Array, Int64Array, ListArray, RecordBatch, StructArray,
-    TimestampMillisecondArray,
+    ArrayRef, Int8Array, Int32Array, Int64Array, ListArray, StructArray, TimestampMillisecondArray,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
-use arrow_schema::SchemaRef;
 
 use crate::error::TableError;
 use crate::headers;
@@ -44,40 +42,34 @@ pub(crate) fn has_text_keys_only(record: &Record) -> bool {
 /// The columns of some rows.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    schema: SchemaRef,
     partitions: Vec<i32>,
     offsets: Vec<i64>,
     timestamps: Vec<i64>,
     timestamp_types: Vec<i8>,
     keys: BinaryBuilder,
-    values: BinaryBuilder,
     header_ends: Vec<i32>,
     header_keys: StringBuilder,
     header_values: BinaryBuilder,
     raw_headers: Option<BinaryBuilder>,
     scratch: Vec<u8>,
     raw_bytes: usize,
-    value_bytes: usize,
 }
 
 impl Rows {
     /// No rows. `raw_headers` must be as in the schema.
-    pub fn new(schema: SchemaRef, raw_headers: bool) -> Self {
+    pub fn new(raw_headers: bool) -> Self {
         Self {
-            schema,
             partitions: Vec::new(),
             offsets: Vec::new(),
             timestamps: Vec::new(),
             timestamp_types: Vec::new(),
             keys: BinaryBuilder::new(),
-            values: BinaryBuilder::new(),
             header_ends: vec![0],
             header_keys: StringBuilder::new(),
             header_values: BinaryBuilder::new(),
             raw_headers: raw_headers.then(BinaryBuilder::new),
             scratch: Vec::new(),
             raw_bytes: 0,
-            value_bytes: 0,
         }
     }
 
@@ -89,11 +81,6 @@ impl Rows {
     /// Their raw bytes.
     pub fn raw_bytes(&self) -> usize {
         self.raw_bytes
-    }
-
-    /// Bytes that their values take in a page: each has a length in front.
-    pub fn value_bytes(&self) -> usize {
-        self.value_bytes
     }
 
     /// Adds a row of `raw_bytes` raw bytes. The caller has seen to it that a batch's worth of rows stays far below the
@@ -115,7 +102,6 @@ impl Rows {
         let key = record.key.as_deref();
         let no_key = seeded_bug::is("null-published-as-empty").then_some(&[][..]);
         self.keys.append_option(key.or(no_key));
-        self.values.append_option(record.value.as_deref());
         for header in &record.headers {
             self.header_keys.append_value(header.key_str());
             self.header_values.append_option(header.value.as_deref());
@@ -135,13 +121,11 @@ impl Rows {
             }
         }
         self.raw_bytes += raw_bytes;
-        self.value_bytes += record.value.as_ref().map_or(0, |value| 4 + value.len());
     }
 
-    /// The rows, as the Parquet library takes them; none are left here.
-    pub fn take(&mut self) -> Result<RecordBatch, TableError> {
+    /// The columns in the order of the schema, as the Parquet library takes them; no rows are left here.
+    pub fn take(&mut self) -> Result<Vec<ArrayRef>, TableError> {
         self.raw_bytes = 0;
-        self.value_bytes = 0;
         let ends = std::mem::replace(&mut self.header_ends, vec![0]);
         let headers: Vec<ArrayRef> = vec![
             Arc::new(self.header_keys.finish()),
@@ -160,12 +144,11 @@ impl Rows {
             Arc::new(timestamps.with_timezone("UTC")),
             Arc::new(Int8Array::from(std::mem::take(&mut self.timestamp_types))),
             Arc::new(self.keys.finish()),
-            Arc::new(self.values.finish()),
             Arc::new(headers),
         ];
         if let Some(raw) = &mut self.raw_headers {
             columns.push(Arc::new(raw.finish()));
         }
-        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+        Ok(columns)
     }
 }

@@ -4,7 +4,7 @@ use alluvium_common::topic::PartitionIndex;
 use alluvium_segment::record_batch::{Codec, Record};
 
 use crate::index::Stripe;
-use crate::options::{PAGE_ROWS, TableOptions};
+use crate::options::TableOptions;
 
 /// Cuts rows into stripes.
 #[derive(Debug)]
@@ -16,23 +16,11 @@ pub(crate) struct Striper {
     row_group: u32,
     /// Rows of the row group so far.
     rows: u64,
-    page_bytes: usize,
-    page: Page,
-}
-
-/// The page of `_value` that grows, by the rule of the Parquet library. A stripe that ends with a page needs no part of
-/// the next one; were the rule to change, stripes would need more bytes, and still be right.
-#[derive(Debug, Default)]
-struct Page {
-    bytes: usize,
-    rows: usize,
 }
 
 impl Striper {
     pub fn new(options: &TableOptions) -> Self {
         Self {
-            page_bytes: options.page_bytes,
-            page: Page::default(),
             stripe_bytes: options.stripe_bytes as u64,
             stripe_rows_max: options.stripe_rows_max,
             open: None,
@@ -50,15 +38,9 @@ impl Striper {
         })
     }
 
-    /// Follows the rows that were handed to the Parquet library. Whether the open stripe should end behind them: a page
-    /// does, and with another one the stripe would be too large.
-    pub fn ends_with_page(&mut self, value_bytes: usize, rows: usize) -> bool {
-        self.page.bytes += value_bytes;
-        self.page.rows += rows;
-        if self.page.bytes < self.page_bytes && self.page.rows < PAGE_ROWS {
-            return false;
-        }
-        self.page = Page::default();
+    /// Whether the open stripe should end where a page of `_value` does, so that it needs no part of the next one: with
+    /// that it would be too large.
+    pub fn should_end_with_page(&self) -> bool {
         let open = self.open.as_ref();
         open.is_some_and(|stripe| stripe.raw_bytes >= self.stripe_bytes / 4 * 3)
     }
@@ -97,7 +79,6 @@ impl Striper {
     pub fn close_row_group(&mut self) {
         self.row_group += 1;
         self.rows = 0;
-        self.page = Page::default();
     }
 
     pub fn into_stripes(self) -> Vec<Stripe> {

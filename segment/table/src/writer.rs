@@ -6,17 +6,14 @@ use alluvium_segment::record_batch::{Codec, DecodeLimits, Record, StoredBatch, T
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::KeyValue;
 
+use crate::columns::Columns;
 use crate::error::TableError;
 use crate::file::TableRef;
 use crate::index::{INDEX_KEY, Index, TableSpan};
 use crate::options::{ROWS_BYTES, ROWS_MAX, TableOptions};
 use crate::rows::{Rows, has_text_keys_only, raw_bytes};
-use crate::schema::schema;
-use crate::sink::Sink;
 use crate::striper::Striper;
 
 /// Largest record that a table takes: a page holds at most 2 GiB, and a reader has to hold a record several times.
@@ -26,7 +23,7 @@ pub const RECORD_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug)]
 pub struct TableWriter {
     options: TableOptions,
-    file: ArrowWriter<Sink>,
+    columns: Columns,
     rows: Rows,
     striper: Striper,
     spans: Vec<TableSpan>,
@@ -51,14 +48,9 @@ impl TableWriter {
     /// Begins a file.
     pub fn new(options: &TableOptions) -> Result<Self, TableError> {
         options.check()?;
-        let schema = schema(options.raw_headers);
-        // Arrow's own description of the schema would say nothing that Parquet's does not.
-        let with = ArrowWriterOptions::new()
-            .with_properties(options.properties()?)
-            .with_skip_arrow_metadata(true);
         Ok(Self {
-            file: ArrowWriter::try_new_with_options(Sink::default(), schema.clone(), with)?,
-            rows: Rows::new(schema, options.raw_headers),
+            columns: Columns::new(options)?,
+            rows: Rows::new(options.raw_headers),
             striper: Striper::new(options),
             spans: Vec::new(),
             open: None,
@@ -170,13 +162,14 @@ impl TableWriter {
 
     /// The bytes finished since the last call, in order. What the writer holds beside them is a row group, compressed.
     pub fn take_bytes(&mut self) -> Vec<Bytes> {
-        self.file.inner_mut().take()
+        self.columns.sink_mut().take()
     }
 
     /// About the size of the file if it were finished now, without its footer.
     pub fn size_estimate(&self) -> u64 {
-        let buffered = self.file.in_progress_size() + self.rows.raw_bytes();
-        self.file.inner().position() + buffered as u64
+        // The values among the rows are counted twice, which is little.
+        let buffered = self.columns.size_estimate() + self.rows.raw_bytes();
+        self.columns.sink().position() + buffered as u64
     }
 
     /// Completes the file.
@@ -185,18 +178,17 @@ impl TableWriter {
             return Err(TableError::Order("a partition is open, or a call failed"));
         }
         self.close_row_group()?;
-        let data_end = self.file.inner().position();
+        let data_end = self.columns.sink().position();
         let index = Index {
             data_end,
-            blocks: self.file.inner_mut().begin_tail(),
+            blocks: self.columns.sink_mut().begin_tail(),
             spans: self.spans,
             stripes: self.striper.into_stripes(),
         };
         let encoded = STANDARD.encode(index.encode());
         let entry = KeyValue::new(INDEX_KEY.to_owned(), encoded);
-        self.file.append_key_value_metadata(entry);
-        self.file.finish()?;
-        let sink = self.file.inner_mut();
+        self.columns.finish(entry)?;
+        let sink = self.columns.sink_mut();
         let (tail_length, tail_crc) = sink.tail();
         let tail_length = u32::try_from(tail_length).map_err(|_| TableError::TooLarge {
             size: tail_length,
@@ -268,12 +260,15 @@ impl TableWriter {
         span.raw_bytes += size as u64;
         self.striper.add(span.partition, record, codec, size);
         self.rows.push(span.partition, record, timestamp_type, size);
+        self.columns.values.push(record.value.as_deref());
         self.row_group_bytes += size;
         if self.rows.raw_bytes() >= ROWS_BYTES || self.rows.len() >= ROWS_MAX {
-            let (value_bytes, rows) = (self.rows.value_bytes(), self.rows.len());
             self.write_rows()?;
-            if self.striper.ends_with_page(value_bytes, rows) {
-                self.close_stripe()?;
+            if self.columns.values.is_page_full() {
+                self.columns.values.end_page()?;
+                if self.striper.should_end_with_page() {
+                    self.close_stripe()?;
+                }
             }
         }
         Ok(())
@@ -281,7 +276,7 @@ impl TableWriter {
 
     fn write_rows(&mut self) -> Result<(), TableError> {
         if self.rows.len() > 0 {
-            self.file.write(&self.rows.take()?)?;
+            self.columns.write(&self.rows.take()?)?;
         }
         Ok(())
     }
@@ -296,10 +291,7 @@ impl TableWriter {
 
     fn close_row_group(&mut self) -> Result<(), TableError> {
         self.write_rows()?;
-        self.file.flush()?;
-        // The library's buffer before the sink has to be empty, so that blocks and positions are true.
-        let synced = self.file.sync();
-        synced.map_err(|error| TableError::Parquet(error.to_string()))?;
+        self.columns.end_row_group()?;
         if self.row_group_bytes > 0 {
             self.striper.close_row_group();
         }

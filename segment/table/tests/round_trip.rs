@@ -166,6 +166,49 @@ fn large_records_are_stripes_of_their_own() {
     assert_eq!(rebuilt(&written).expect("whole"), expected(&partitions));
 }
 
+/// What a compacted topic may look like: tombstones and values in every pattern, more of them than fit into a page.
+#[test]
+fn tombstones_in_every_pattern_stay_tombstones() {
+    let patterns: [fn(i64) -> bool; 5] = [
+        |_| true,
+        |number| number % 2 == 0,
+        |number| number % 5_000 == 0,
+        |number| (number / 700) % 2 == 0,
+        |number| number.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64) >> 63 == 0,
+    ];
+    for is_tombstone in patterns {
+        let records = (0..30_000).map(|number| Record {
+            value: (!is_tombstone(number)).then(|| Bytes::from(vec![b'v'; number as usize % 4])),
+            ..record(number, b"")
+        });
+        let records: Vec<_> = records.collect();
+        let batches = records
+            .chunks(1_000)
+            .map(|chunk| batch(Codec::None, TimestampType::CreateTime, chunk));
+        let partitions = [partition_of(batches.collect())];
+        let written = write(&TableOptions::default(), &partitions);
+        assert_eq!(rebuilt(&written).expect("whole"), expected(&partitions));
+    }
+}
+
+#[test]
+fn levels_give_the_same_rows() {
+    let text = |number: i64| format!("{{\"number\":{number},\"square\":{}}}", number * number);
+    let records: Vec<_> = (0..2_000)
+        .map(|number| record(number, text(number).as_bytes()))
+        .collect();
+    let batches = vec![batch(Codec::Lz4, TimestampType::CreateTime, &records)];
+    let partitions = [partition_of(batches)];
+    for zstd_level in [1, 2, 3, 5, 12, 22] {
+        let options = TableOptions {
+            zstd_level,
+            ..tiny()
+        };
+        let written = write(&options, &partitions);
+        assert_eq!(rebuilt(&written).expect("whole"), expected(&partitions));
+    }
+}
+
 #[test]
 fn a_table_without_records_answers_for_its_offsets() {
     let empty = |partition, base_offset, next_offset| Partition {
