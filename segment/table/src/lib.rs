@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-mod columns;
+mod column_writers;
 mod error;
 mod file;
 mod headers;

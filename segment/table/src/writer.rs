@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use parquet::file::metadata::KeyValue;
 
-use crate::columns::Columns;
+use crate::column_writers::ColumnWriters;
 use crate::error::TableError;
 use crate::file::TableRef;
 use crate::index::{INDEX_KEY, Index, TableSpan};
@@ -23,7 +23,7 @@ pub const RECORD_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug)]
 pub struct TableWriter {
     options: TableOptions,
-    columns: Columns,
+    columns: ColumnWriters,
     rows: Rows,
     striper: Striper,
     spans: Vec<TableSpan>,
@@ -49,7 +49,7 @@ impl TableWriter {
     pub fn new(options: &TableOptions) -> Result<Self, TableError> {
         options.check()?;
         Ok(Self {
-            columns: Columns::new(options)?,
+            columns: ColumnWriters::new(options)?,
             rows: Rows::new(options.raw_headers),
             striper: Striper::new(options),
             spans: Vec::new(),

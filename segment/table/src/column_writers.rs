@@ -16,7 +16,7 @@ use crate::sink::Sink;
 use crate::values::ValueColumn;
 
 /// A file, and the row group that grows: `_value` by ourselves, all others by the Parquet library.
-pub(crate) struct Columns {
+pub(crate) struct ColumnWriters {
     file: SerializedFileWriter<Sink>,
     factory: ArrowRowGroupWriterFactory,
     /// All but `_value`.
@@ -24,10 +24,11 @@ pub(crate) struct Columns {
     /// Of the leaves of `fields`; none before the row group's first rows.
     writers: Vec<ArrowColumnWriter>,
     row_groups: usize,
+    /// `_value`, which takes its rows one by one.
     pub values: ValueColumn,
 }
 
-impl Columns {
+impl ColumnWriters {
     /// Begins a file.
     pub fn new(options: &TableOptions) -> Result<Self, TableError> {
         let arrow: SchemaRef = schema(options.raw_headers);
@@ -110,9 +111,9 @@ impl Columns {
     }
 }
 
-impl std::fmt::Debug for Columns {
+impl std::fmt::Debug for ColumnWriters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Columns")
+        f.debug_struct("ColumnWriters")
             .field("row_groups", &self.row_groups)
             .field("size_estimate", &self.size_estimate())
             .finish_non_exhaustive()
