@@ -77,3 +77,44 @@ impl Compressor {
 fn failed(code: usize) -> TableError {
     TableError::Parquet(format!("zstd: {}", get_error_name(code)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the parameters of our own are for: text of many short repetitions in less than the library's level needs.
+    #[test]
+    fn the_lowest_level_needs_fewer_bytes_than_that_of_zstd() {
+        let kinds = ["page_view", "search", "add_to_cart", "purchase", "login"];
+        let places = [
+            "DE/Berlin",
+            "US/New York",
+            "FR/Lyon",
+            "JP/Osaka",
+            "GB/Leeds",
+        ];
+        let agents = [
+            "Windows NT 10.0; Win64",
+            "iPhone OS 17_5",
+            "Macintosh; Intel",
+        ];
+        let text: String = (0..8_000_u64)
+            .map(|number| {
+                let noise = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let pick = |shift: u64, count: usize| (noise >> shift) as usize % count;
+                format!(
+                    "{{\"type\":\"{}\",\"id\":\"{noise:016x}\",\"place\":\"{}\",\"agent\":\"Mozilla/5.0 ({})\"}}",
+                    kinds[pick(7, 5)],
+                    places[pick(23, 5)],
+                    agents[pick(41, 3)],
+                )
+            })
+            .collect();
+        let mut ours = Compressor::new(ZstdLevel::try_new(1).expect("a level")).expect("made");
+        let compressed = ours.compress(text.as_bytes()).expect("compressed");
+        let library = zstd::bulk::compress(text.as_bytes(), 1).expect("compressed");
+        assert!(compressed.len() < library.len());
+        let back = zstd::bulk::decompress(compressed, text.len()).expect("whole");
+        assert_eq!(back, text.as_bytes());
+    }
+}

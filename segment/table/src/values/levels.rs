@@ -8,6 +8,8 @@
 //! Parquet's hybrid of run lengths and packed bits, of one bit
 //! (<https://parquet.apache.org/docs/file-format/data-pages/encodings/>).
 
+use alluvium_segment::record_batch::varint::put_unsigned;
+
 /// A run length takes about so many bytes.
 const RUN_BYTES: usize = 4;
 
@@ -60,14 +62,14 @@ impl Levels {
 
     fn put_runs(&self, out: &mut Vec<u8>) {
         for (has_value, rows) in self.each().filter(|(_, rows)| *rows > 0) {
-            put_varint(out, rows << 1);
+            put_unsigned(out, u64::from(rows) << 1);
             out.push(u8::from(has_value));
         }
     }
 
     fn put_bits(&self, out: &mut Vec<u8>) {
         let groups = self.rows.div_ceil(8);
-        put_varint(out, (groups as u32) << 1 | 1);
+        put_unsigned(out, (groups as u64) << 1 | 1);
         let bits = out.len();
         out.resize(bits + groups, 0);
         let mut row = 0;
@@ -79,15 +81,6 @@ impl Levels {
             row = end;
         }
     }
-}
-
-/// Unsigned LEB128.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 #[cfg(test)]

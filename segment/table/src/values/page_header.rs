@@ -1,7 +1,8 @@
 //! The header of a data page: a Thrift structure in the compact protocol
 //! (<https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>, `PageHeader`).
 
-use super::levels::put_varint;
+use alluvium_segment::record_batch::varint::put_signed;
+
 use crate::error::TableError;
 
 /// More than a header takes.
@@ -48,6 +49,6 @@ pub(super) fn encode(
 
 fn put_i32(out: &mut Vec<u8>, value: i32) {
     out.push(NEXT_I32);
-    // Zigzag.
-    put_varint(out, ((value << 1) ^ (value >> 31)) as u32);
+    // Zigzag is the same for 32 bits.
+    put_signed(out, i64::from(value));
 }
